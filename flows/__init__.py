@@ -1,0 +1,1 @@
+"""Composes the rooms: settings, wiring, scheduled flows and the command line. Nobody imports it."""

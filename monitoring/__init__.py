@@ -1,0 +1,1 @@
+"""Watches what was recorded; never sees a request."""

@@ -1,0 +1,14 @@
+"""The system of record: whatever must be looked up later.
+
+It calls no language model, serves no HTTP and runs no statistics; every other room stands on it.
+
+* errors, messages, insights: the shared types are the records themselves
+* database, schema, migrations, settings: where records live
+* tenants: tenants, keys, roles
+* claims, embedding: text into claims and figures, text into vectors
+* prompts: schema, MLflow, promoted version, promotion on evidence
+* corpus: documents in, passages out
+* money: prices in integer nano-USD
+* audit: the log and the vault
+* datasets, runs: ground truth by content hash, results as MLflow runs
+"""

@@ -1,0 +1,97 @@
+"""What goes to a language model and what comes back: the records that every room shares."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from registry.errors import JsonValue
+from registry.insights import MetricSeries, Passage
+
+Role = Literal["system", "user", "assistant"]
+StopReason = Literal["end", "max_tokens", "stop_sequence", "refusal", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one or more attempts, in buckets that do not overlap (except `reasoning`)."""
+
+    input: int = 0
+    """Prompt tokens billed at the full rate. Excludes cache reads and writes."""
+    cache_read: int = 0
+    """Prompt tokens served from the vendor's cache."""
+    cache_write_5m: int = 0
+    """Prompt tokens written to the vendor's cache with the short lifetime."""
+    cache_write_1h: int = 0
+    """Prompt tokens written to the vendor's cache with the long lifetime."""
+    output: int = 0
+    """Generated tokens, reasoning included."""
+    reasoning: int = 0
+    """The part of `output` that was reasoning; never added to a total."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input=self.input + other.input,
+            cache_read=self.cache_read + other.cache_read,
+            cache_write_5m=self.cache_write_5m + other.cache_write_5m,
+            cache_write_1h=self.cache_write_1h + other.cache_write_1h,
+            output=self.output + other.output,
+            reasoning=self.reasoning + other.reasoning,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """The data a request was rendered from, for providers that work on data rather than on wording."""
+
+    question: str
+    passages: tuple[Passage, ...] = ()
+    metrics: tuple[MetricSeries, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """One request to a language model, vendor-neutral."""
+
+    messages: tuple[Message, ...]
+    max_output_tokens: int
+    """Hard cap on generated tokens, at least 1."""
+    temperature: float | None = None
+    """Sent only to vendors that take one."""
+    output_schema: Mapping[str, JsonValue] | None = None
+    """JSON Schema the answer has to satisfy; None asks for plain text."""
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    """The prompt version's other model defaults (claims_max, score_min, ...)."""
+    material: Material | None = None
+    """What the messages were rendered from."""
+    timeout_s: float = 30.0
+    """What is left of the caller's deadline, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer of a language model."""
+
+    text: str
+    """The raw text; a JSON document when an output schema was asked for."""
+    stop_reason: StopReason
+    usage: Usage
+    provider: str
+    """Name of the provider in the chain, e.g. `openai`."""
+    model: str
+    """The model that actually answered, as the vendor names it."""
+    request_id: str | None = None
+    """The vendor's id of the call, for support cases."""
+    attempts: int = 1
+    """Attempts spent, failed ones included."""
+
+
+Complete = Callable[[CompletionRequest], Awaitable[Completion]]
+"""Ask a model once, through whatever chain stands behind it. Raises provider errors (AssayError)."""

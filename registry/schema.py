@@ -1,0 +1,167 @@
+"""Every table of the registry, in portable SQL: the same on SQLite and PostgreSQL.
+
+Times are integers, milliseconds since the epoch in UTC, and end in `_ms`. Money is an integer count of nano-USD.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, ForeignKey("tenants.id"), nullable=True, index=True),  # null: a platform key
+    Column("role", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("secret_sha256", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=True),
+    Column("revoked_ms", BigInteger, nullable=True),
+)
+
+vault_keys = Table(
+    "vault_keys",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("subject_hash", Text, primary_key=True),
+    Column("wrapped_key", LargeBinary, nullable=True),  # null: destroyed, the content is gone for good
+    Column("created_ms", BigInteger, nullable=False),
+    Column("destroyed_ms", BigInteger, nullable=True),
+)
+
+vault_items = Table(
+    "vault_items",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("subject_hash", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_vault_items_owner", "tenant", "subject_hash"),
+)
+
+insights = Table(
+    "insights",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("use_case", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("billed_to", Text, nullable=False),
+    Column("prompt_name", Text, nullable=False),
+    Column("prompt_version", Integer, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("cost_nano_usd", BigInteger, nullable=False),
+    Column("vault_item", Text, ForeignKey("vault_items.id"), nullable=False),
+    Column("audit_log", Text, nullable=False),
+    Column("audit_index", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_insights_tenant_time", "tenant", "created_ms"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("body_sha256", Text, nullable=False),
+    Column("insight", Text, nullable=True),  # null: the first call is still running
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("tenant", Text, ForeignKey("tenants.id"), primary_key=True),
+    Column("document", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("splitter", Text, nullable=False),
+    Column("embedding_model", Text, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("complete", Boolean, nullable=False),  # false: ingest was stopped half-way; do it again
+    Column("ingested_ms", BigInteger, nullable=False),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("bumped_ms", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("received_ms", BigInteger, nullable=False),
+)
+
+prompt_hashes = Table(
+    "prompt_hashes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("content_hash", Text, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("prompt_name", Text, nullable=False),
+    Column("prompt_version", Integer, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("details", Text, nullable=False),  # JSON
+    Column("run_id", Text, nullable=True),
+    Column("dataset", Text, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_evidence_content", "prompt_name", "content_hash"),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("prompt_name", Text, nullable=False),
+    Column("prompt_version", Integer, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("use_case", Text, nullable=False),
+    Column("promoted_by", Text, nullable=False),
+    Column("evidence", Text, nullable=False),  # JSON list of evidence ids
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=True),
+)

@@ -1,0 +1,87 @@
+"""Where the system of record lives, as read by the doors (`serving.settings`, `flows.settings`)."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from registry.errors import InvalidInput
+
+
+class RegistrySettings(BaseSettings):
+    """Addresses and secrets of the stores; each field is an environment variable of docs/settings.md."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default=Path(".assay"), validation_alias=AliasChoices("ASSAY_HOME", "home"))
+    assay_database_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("ASSAY_DATABASE_URL", "database_url")
+    )
+    mlflow_port: int = Field(default=5000, validation_alias=AliasChoices("ASSAY_MLFLOW_PORT", "mlflow_port"))
+    mlflow_tracking_uri: str | None = Field(
+        default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "mlflow_tracking_uri")
+    )
+    qdrant_port: int = Field(default=6333, validation_alias=AliasChoices("ASSAY_QDRANT_PORT", "qdrant_port"))
+    qdrant_address: str | None = Field(default=None, validation_alias=AliasChoices("QDRANT_URL", "qdrant_address"))
+    qdrant_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("QDRANT_API_KEY", "qdrant_api_key")
+    )
+    assay_master_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("ASSAY_MASTER_KEY", "assay_master_key")
+    )
+    assay_webhook_secret: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("ASSAY_WEBHOOK_SECRET", "assay_webhook_secret")
+    )
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Make home absolute, so that a child process with another working directory finds the same one."""
+        self.home = self.home.expanduser().absolute()
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the registry; SQLite in home unless told."""
+        return self.assay_database_url or f"sqlite:///{self.home / 'registry.db'}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Base URL of the MLflow server, without a trailing slash."""
+        return (self.mlflow_tracking_uri or f"http://127.0.0.1:{self.mlflow_port}").rstrip("/")
+
+    @property
+    def qdrant_url(self) -> str:
+        """Base URL of the vector engine."""
+        return (self.qdrant_address or f"http://127.0.0.1:{self.qdrant_port}").rstrip("/")
+
+    @property
+    def engine_key(self) -> str:
+        """The vector engine's api key: from the environment, else from home."""
+        return self._secret(self.qdrant_api_key, "engine", "QDRANT_API_KEY")
+
+    @property
+    def master_key(self) -> bytes:
+        """32 bytes that wrap the vault's keys."""
+        text = self._secret(self.assay_master_key, "master", "ASSAY_MASTER_KEY")
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:  # noqa: PLR2004 - AES-256
+            raise InvalidInput("ASSAY_MASTER_KEY must be 64 hexadecimal digits (32 bytes)")
+        return raw
+
+    @property
+    def webhook_secret(self) -> str:
+        """Shared with MLflow; signs its pushes."""
+        return self._secret(self.assay_webhook_secret, "webhook", "ASSAY_WEBHOOK_SECRET")
+
+    def _secret(self, given: SecretStr | None, file: str, variable: str) -> str:
+        if given is not None:
+            return given.get_secret_value()
+        path = self.home / "keys" / file
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise InvalidInput(
+                f"no {variable} and no readable {path}; run `assay up` once, or set {variable}"
+            ) from error
