@@ -1,0 +1,181 @@
+"""Claims out of an answer: reads what a model wrote, and writes an answer in the same two forms.
+
+An answer is either the JSON document `{"answer": str, "claims": [{"text": str, "citations": ["P1", "M1"]}]}`, where
+no claims means that the model abstains, or plain text whose sentences carry marks such as `[P1]` or `[P1, M2]`.
+Reading never raises: whatever a model wrote becomes some draft, and what is not cited stays uncited.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from registry.errors import JsonValue
+from registry.figures import Figure, figures
+
+__all__ = [
+    "Draft",
+    "DraftClaim",
+    "Figure",
+    "citations_in",
+    "figures",
+    "read_answer",
+    "sentences",
+    "takes_claims",
+    "without_marks",
+    "write_answer",
+]
+
+CLAIMS_MAX = 32
+"""Claims read from one answer; what follows is not an insight but a document."""
+TEXT_CHARS_MAX = 200_000
+"""Characters of an answer that are looked at."""
+
+_MARK = r"\[\s*([PM]\d{1,3}(?:\s*[,;]\s*[PM]\d{1,3})*)\s*\]"
+_MARKS = re.compile(rf"\s?{_MARK}", re.IGNORECASE)
+_LABEL = re.compile(r"[PM]\d{1,3}", re.IGNORECASE)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_SPACE = re.compile(r"[ \t\u00a0\u202f]+")
+_ABBREVIATIONS = re.compile(
+    r"(?:\b(?:[A-Za-z]|e\.g|i\.e|z\.B|d\.h|u\.a|no|nr|ca|approx|vs|dr|mr|mrs|ms|prof|st|inc|ltd|co|corp|dept|fig|"
+    r"mio|mrd|tsd|bzw|usw|abs|art|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|okt|dez)\.)$",
+    re.IGNORECASE,
+)
+_END = re.compile(r"[.!?…]+[\"'”\u2019»)\]]*(?:\s?\[[PM\d,; ]+\])*(?=\s|$)|\n+", re.IGNORECASE)
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
+_ABSTAINS = re.compile(
+    r"\b(?:(?:do|does|did)(?: not|n't) (?:contain|answer|say|state|mention|provide|include|give|cover)"
+    r"|(?:can(?:no|')t|can not|unable to|not able to) (?:be )?(?:answer|determine|find|say|tell|help|assist|provide)\w*"
+    r"|(?:no|not enough|insufficient) (?:information|evidence|data|answer)"
+    r"|don't know|do not know|not (?:stated|given|found|available) in|kein\w* (?:angabe|antwort|information)\w*"
+    r"|nicht (?:beantwort|enthalten|genannt)\w*|pas (?:de réponse|d'information|mentionné)\w*)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftClaim:
+    """One statement as the model wrote it, not yet checked."""
+
+    text: str
+    """The statement, without citation marks."""
+    citations: tuple[str, ...] = ()
+    """Labels such as `P1` (first passage) or `M2` (second metric), upper case, each once, not yet resolved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An answer as the model wrote it."""
+
+    answer: str
+    """The text for the reader, without citation marks."""
+    claims: tuple[DraftClaim, ...] = ()
+    abstained: bool = False
+    """The model says that it cannot answer: no claims in JSON, or a plain text that says so without any mark."""
+
+
+def read_answer(text: str) -> Draft:
+    """Read a model's answer in either form, tolerating fences and chatter around it; never raises."""
+    text = text[:TEXT_CHARS_MAX]
+    document = _document(text)
+    if document is None:
+        return _read_text(text)
+    answer = document.get("answer")
+    listed = document.get("claims")
+    claims = tuple(filter(None, map(_claim, cast("list[Any]", listed)))) if isinstance(listed, list) else ()
+    answer = answer if isinstance(answer, str) else " ".join(claim.text for claim in claims)
+    if "claims" not in document:
+        return _read_text(answer)  # its marks, if any, stand in the text
+    return Draft(answer=without_marks(answer), claims=claims[:CLAIMS_MAX], abstained=not claims)
+
+
+def write_answer(draft: Draft, schema: Mapping[str, JsonValue] | None) -> str:
+    """Write a draft as the JSON document, or as marked plain text when `schema` is None."""
+    if schema is not None:
+        claims = [{"text": claim.text, "citations": list(claim.citations)} for claim in draft.claims]
+        return json.dumps({"answer": draft.answer, "claims": claims}, ensure_ascii=False)
+    if not draft.claims:
+        return draft.answer
+    return " ".join(_marked(claim) for claim in draft.claims)
+
+
+def takes_claims(schema: Mapping[str, JsonValue] | None) -> bool:
+    """Whether an output schema is the insights one: an object with `answer` and `claims`."""
+    properties = schema.get("properties") if schema is not None else None
+    return isinstance(properties, dict) and {"answer", "claims"} <= properties.keys()
+
+
+def citations_in(text: str) -> tuple[str, ...]:
+    """Labels of all marks in the text, in order, each once, upper case."""
+    labels = (label.upper() for mark in _MARKS.finditer(text) for label in _LABEL.findall(mark.group(1)))
+    return tuple(dict.fromkeys(labels))
+
+
+def without_marks(text: str) -> str:
+    """The text without its citation marks."""
+    return _MARKS.sub("", text).strip()
+
+
+def sentences(text: str) -> tuple[str, ...]:
+    """Split text into sentences and lines, verbatim pieces of the text without surrounding white space.
+
+    Marks after a full stop stay with their sentence. Decimal points and common abbreviations end nothing.
+    """
+    pieces: list[str] = []
+    start = 0
+    for end in _END.finditer(text):
+        if end.group().startswith(".") and _ABBREVIATIONS.search(text, max(start, end.start() - 12), end.start() + 1):
+            continue
+        pieces.append(text[start : end.end()])
+        start = end.end()
+    pieces.append(text[start:])
+    return tuple(stripped for piece in pieces if (stripped := piece.strip()))
+
+
+def _read_text(text: str) -> Draft:
+    claims: list[DraftClaim] = []
+    for sentence in sentences(text):
+        plain = without_marks(_BULLET.sub("", sentence))
+        if any(letter.isalnum() for letter in plain):
+            claims.append(DraftClaim(text=plain, citations=citations_in(sentence)))
+    abstained = not any(claim.citations for claim in claims) and _ABSTAINS.search(text) is not None
+    if abstained:
+        claims = []
+    answer = without_marks(_SPACE.sub(" ", text))
+    return Draft(answer=answer, claims=tuple(claims[:CLAIMS_MAX]), abstained=abstained)
+
+
+def _document(text: str) -> dict[str, Any] | None:
+    """The JSON object of the answer: the whole text, a fenced block, or the first object in the chatter."""
+    fenced = _FENCE.search(text)
+    for candidate in (text, fenced.group(1) if fenced else "", text[text.find("{") :] if "{" in text else ""):
+        try:
+            value, _ = json.JSONDecoder().raw_decode(candidate.strip())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and ("answer" in value or "claims" in value):
+            return cast("dict[str, Any]", value)
+    return None
+
+
+def _claim(item: Any) -> DraftClaim | None:
+    if isinstance(item, str):
+        item = {"text": item}
+    if not isinstance(item, dict):
+        return None
+    fields = cast("dict[str, Any]", item)
+    text = fields.get("text")
+    if not isinstance(text, str) or not text.strip():
+        return None
+    cited = fields.get("citations")
+    given = cast("list[Any]", cited) if isinstance(cited, list) else [cited]
+    labels = [label.upper() for entry in given if isinstance(entry, str) for label in _LABEL.findall(entry)]
+    return DraftClaim(text=without_marks(text), citations=tuple(dict.fromkeys([*labels, *citations_in(text)])))
+
+
+def _marked(claim: DraftClaim) -> str:
+    if not claim.citations:
+        return claim.text
+    body, end = (claim.text[:-1], claim.text[-1]) if claim.text.endswith((".", "!", "?")) else (claim.text, ".")
+    return f"{body} [{', '.join(claim.citations)}]{end}"

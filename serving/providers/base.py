@@ -1,0 +1,175 @@
+"""The port to a language model, and everything that can go wrong behind it.
+
+* ProviderError (code `providers-unavailable`)
+  x Transient - worth another attempt, here or at the next provider
+    + RateLimited (carries retry_after_s), Overloaded, TimedOut, Unreachable, Garbled
+  x Rejected - this vendor will not answer this request; never retried there
+    + ContextTooLong, SchemaFailure, AuthenticationFailed, ModelNotFound
+  x ContentRefused - the vendor declined the content; a result, not a fault (code `input-blocked`)
+
+Messages name the provider, a status and a vendor's error code. They never carry a vendor's own sentence: those
+quote prompts and parts of keys.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from registry.errors import JsonValue, Unavailable
+from registry.messages import Completion, CompletionRequest, Usage
+
+RETRY_AFTER_S_MAX = 3_600.0
+"""A vendor that asks for more than an hour is taken to mean an hour."""
+
+
+class Provider(Protocol):
+    """One model at one vendor, behind one method."""
+
+    @property
+    def name(self) -> str:
+        """Name in the chain, e.g. `openai`."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for, as the vendor names it."""
+        ...
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Make one attempt within `request.timeout_s`; never retries, never logs content.
+
+        Raises:
+            ProviderError: one of the tree above.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give connections back; call once, when the process ends."""
+        ...
+
+
+class ProviderError(Unavailable):
+    """An attempt at a provider failed; `usage` says what it cost all the same."""
+
+    code = "providers-unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        usage: Usage | None = None,
+        request_id: str | None = None,
+        **details: JsonValue,
+    ) -> None:
+        super().__init__(message, **details)
+        self.usage = usage
+        """Tokens that the vendor bills for the failed attempt; None when nothing was generated or reported."""
+        self.request_id = request_id
+        """The vendor's id of the call, for support cases."""
+
+
+class Transient(ProviderError):
+    """Worth another attempt, here later or at the next provider now."""
+
+
+class RateLimited(Transient):
+    """The vendor throttles us."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, request_id: str | None = None) -> None:
+        super().__init__(message, request_id=request_id)
+        self.retry_after_s = retry_after_s
+        """Seconds the vendor asks us to wait, 0 to 3600; None when it did not say."""
+
+
+class Overloaded(Transient):
+    """The vendor failed on its side (5xx, 529)."""
+
+
+class TimedOut(Transient):
+    """No whole answer within the attempt's time."""
+
+
+class Unreachable(Transient):
+    """No connection, or it broke before the answer was whole."""
+
+
+class Garbled(Transient):
+    """The vendor answered something that is not its own format, or far too much of it."""
+
+
+class Rejected(ProviderError):
+    """This vendor will not answer this request; asking again changes nothing."""
+
+
+class ContextTooLong(Rejected):
+    """The prompt does not fit into the model's context; a larger model may take it."""
+
+
+class SchemaFailure(Rejected):
+    """The model did not produce the JSON that the output schema asks for."""
+
+
+class AuthenticationFailed(Rejected):
+    """The vendor does not accept this account: key, rights or quota."""
+
+
+class ModelNotFound(Rejected):
+    """The vendor does not know the model or the address."""
+
+
+class ContentRefused(ProviderError):
+    """The vendor's filter declined the request's content; another vendor is not asked."""
+
+    code = "input-blocked"
+
+
+ErrorTable = Mapping[type[Exception], Callable[[Exception], ProviderError]]
+"""From a vendor's exception class to what it means here; the most derived class found wins."""
+
+
+@contextmanager
+def translate(table: ErrorTable) -> Generator[None]:
+    """Turn a vendor's exceptions into ours, by a table, once, at the edge.
+
+    Raises:
+        ProviderError: for every exception whose class, or nearest base class, is in the table.
+    """
+    try:
+        yield
+    except ProviderError:
+        raise
+    except Exception as error:
+        for kind in type(error).__mro__:
+            if (meaning := table.get(kind)) is not None:
+                # Without the cause: a traceback would print the vendor's sentence, which may quote prompt or key.
+                raise meaning(error) from None
+        raise
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds that `retry-after-ms` or `retry-after` (seconds or an HTTP date) ask for, 0 to 3600.
+
+    None when neither is there or neither can be read. `headers` has to ignore case, as HTTP clients' mappings do.
+    """
+    wait: float | None = _number(headers.get("retry-after-ms"), scale=0.001)
+    text = headers.get("retry-after")
+    if wait is None:
+        wait = _number(text, scale=1.0)
+    if wait is None and text:
+        try:
+            date = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        at = date if date.tzinfo else date.replace(tzinfo=UTC)
+        wait = (at - (now or datetime.now(UTC))).total_seconds()
+    return None if wait is None else min(max(wait, 0.0), RETRY_AFTER_S_MAX)
+
+
+def _number(text: str | None, scale: float) -> float | None:
+    try:
+        value = float(text) * scale if text else None
+    except ValueError:
+        return None
+    return None if value is None or value != value else value  # noqa: PLR0124 - NaN is the one value unlike itself
