@@ -3,7 +3,21 @@
 Times are integers, milliseconds since the epoch in UTC, and end in `_ms`. Money is an integer count of nano-USD.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+REVISION = "0001"
+"""The newest migration in registry/migrations, which makes exactly these tables."""
 
 metadata = MetaData(
     naming_convention={
@@ -86,7 +100,7 @@ idempotency = Table(
     Column("route", Text, primary_key=True),
     Column("body_sha256", Text, nullable=False),
     Column("insight", Text, nullable=True),  # null: the first call is still running
-    Column("created_ms", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False, index=True),
 )
 
 documents = Table(

@@ -11,7 +11,9 @@ from pytest_socket import disable_socket, enable_socket
 HERE = Path(__file__).parent
 
 pytest_plugins = [
-    name for name in ("fixtures_mlflow", "fixtures_postgres", "fixtures_engine") if importlib.util.find_spec(name)
+    name
+    for name in ("fixtures_mlflow", "fixtures_postgres", "fixtures_engine", "fixtures_registry")
+    if importlib.util.find_spec(name)
 ]
 
 # Seeds are fixed, so that a red run is red for everyone.
