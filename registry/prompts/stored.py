@@ -1,0 +1,101 @@
+"""How MLflow keeps a prompt version: the wording as MLflow does, the rest in one tag.
+
+MLflow's own tags (text, type, model configuration, response format) win over ours: what its UI shows is what runs. A
+version typed in the UI has no `assay.spec`; it inherits that of the nearest version before it, else sensible defaults.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from registry.prompts.schema import PLACEHOLDER, SUPPLIED_VARIABLES, InvalidTemplate, PromptTemplate, validate_template
+
+SPEC_TAG = "assay.spec"
+TEXT_TAG = "mlflow.prompt.text"
+TYPE_TAG = "_mlflow_prompt_type"
+MODEL_CONFIG_TAG = "_mlflow_prompt_model_config"
+RESPONSE_FORMAT_TAG = "_mlflow_prompt_response_format"
+INFERRED_CHARS_MAX = 4_000
+
+Json = dict[str, Any]
+
+
+def to_spec(template: PromptTemplate) -> str:
+    """Everything of a template but its name and wording, as the JSON text of `assay.spec`."""
+    body = template.model_dump(mode="json", exclude={"name", "template"}, exclude_defaults=True)
+    return json.dumps(body, sort_keys=True, ensure_ascii=False)
+
+
+def from_tags(name: str, tags: Mapping[str, str], inherited: str | None = None) -> PromptTemplate:
+    """Put a version together from its MLflow tags.
+
+    Args:
+        name: The prompt's name.
+        tags: The version's tags.
+        inherited: `assay.spec` of the nearest earlier version, for one that has none.
+
+    Raises:
+        InvalidTemplate: A tag does not hold what it should.
+    """
+    wording = _wording(name, tags)
+    own = tags.get(SPEC_TAG)
+    if own is not None:
+        body = _json_object(name, SPEC_TAG, own)
+    else:
+        body = _json_object(name, SPEC_TAG, inherited) if inherited is not None else {}
+        body["variables"] = _fit_variables(body.get("variables"), json.dumps(wording))
+    defaults: Json = {"use_case": name, "owner": "unknown"}
+    document: Json = defaults | body | {"name": name, "template": wording}
+    return validate_template(_as_shown_by_mlflow(name, document, tags))
+
+
+def _wording(name: str, tags: Mapping[str, str]) -> str | list[object]:
+    text = tags.get(TEXT_TAG)
+    if text is None:
+        raise InvalidTemplate(f"{name!r} has no tag {TEXT_TAG!r}: a registered model, not a prompt")
+    if tags.get(TYPE_TAG) != "chat":
+        return text
+    turns = _json(name, TEXT_TAG, text)
+    if not isinstance(turns, list):
+        raise InvalidTemplate(f"prompt {name!r} says that it is a chat, and its text is not a list of messages")
+    return cast("list[object]", turns)
+
+
+def _fit_variables(declared: object, wording: str) -> Json:
+    """Keep the inherited declarations that the wording still uses and infer the others from their names."""
+    known = cast("Json", declared) if isinstance(declared, dict) else {}
+    used = dict.fromkeys(match.group(1) for match in PLACEHOLDER.finditer(wording))
+    return {variable: known.get(variable) or _inferred(variable) for variable in used}
+
+
+def _inferred(variable: str) -> Json:
+    kind, chars = SUPPLIED_VARIABLES.get(variable, ("string", INFERRED_CHARS_MAX))
+    return {"type": kind, "max_chars": chars}
+
+
+def _as_shown_by_mlflow(name: str, document: Json, tags: Mapping[str, str]) -> Json:
+    """Lay MLflow's model configuration and response format, which its UI shows and edits, over the spec."""
+    if RESPONSE_FORMAT_TAG in tags:
+        document["output_schema"] = _json_object(name, RESPONSE_FORMAT_TAG, tags[RESPONSE_FORMAT_TAG])
+    if MODEL_CONFIG_TAG in tags:
+        shown = _json_object(name, MODEL_CONFIG_TAG, tags[MODEL_CONFIG_TAG])
+        model: Json = dict(document.get("model") or {})
+        for theirs, ours in (("max_tokens", "max_output_tokens"), ("temperature", "temperature")):
+            if theirs in shown:
+                model[ours] = shown[theirs]
+        document["model"] = model
+    return document
+
+
+def _json_object(name: str, tag: str, text: str) -> Json:
+    value = _json(name, tag, text)
+    if not isinstance(value, dict):
+        raise InvalidTemplate(f"tag {tag!r} of prompt {name!r} is not a JSON object; push the version again")
+    return cast("Json", value)
+
+
+def _json(name: str, tag: str, text: str) -> object:
+    try:
+        return cast("object", json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise InvalidTemplate(f"tag {tag!r} of prompt {name!r} is not JSON; push the version again") from error
