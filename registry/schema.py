@@ -108,6 +108,7 @@ documents = Table(
     metadata,
     Column("tenant", Text, ForeignKey("tenants.id"), primary_key=True),
     Column("document", Text, primary_key=True),
+    Column("root", Text, nullable=False),  # the path given at ingest: what vanished is decided within it
     Column("sha256", Text, nullable=False),
     Column("splitter", Text, nullable=False),
     Column("embedding_model", Text, nullable=False),

@@ -119,6 +119,7 @@ def upgrade() -> None:
         "documents",
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("root", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("splitter", sa.Text(), nullable=False),
         sa.Column("embedding_model", sa.Text(), nullable=False),
