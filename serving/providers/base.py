@@ -61,9 +61,9 @@ class ProviderError(Unavailable):
         *,
         usage: Usage | None = None,
         request_id: str | None = None,
-        **details: JsonValue,
+        details: Mapping[str, JsonValue] | None = None,
     ) -> None:
-        super().__init__(message, **details)
+        super().__init__(message, **(details or {}))
         self.usage = usage
         """Tokens that the vendor bills for the failed attempt; None when nothing was generated or reported."""
         self.request_id = request_id
