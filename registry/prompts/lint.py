@@ -1,0 +1,164 @@
+"""What is wrong with a prompt before anyone runs it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from registry.prompts.schema import PLACEHOLDER, SUPPLIED_VARIABLES, PromptTemplate
+
+TOKENS_PER_CHAR = 0.25
+"""Rough rate for English; used for a size warning only, never for money."""
+STATIC_TOKENS_MAX = 2_000
+SENTENCE_CHARS_MIN = 25
+"""Shorter lines may repeat without being a mistake."""
+TEMPLATE_CODE = ("{%", "{#")
+
+Severity = Literal["error", "warning"]
+"""error - the version may not be promoted; warning - worth a look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintFinding:
+    """One thing to mend."""
+
+    severity: Severity
+    code: str
+    """Stable name of the rule, e.g. `undeclared-variable`."""
+    message: str
+
+
+def lint(template: PromptTemplate) -> tuple[LintFinding, ...]:
+    """All findings, errors first; empty for a clean template."""
+    found = [finding for rule in _RULES for finding in rule(template)]
+    return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
+
+
+def _undeclared(template: PromptTemplate) -> Iterator[LintFinding]:
+    for name in template.placeholders:
+        if name not in template.variables:
+            yield _error("undeclared-variable", f"{{{{{name}}}}} is used and not declared; add it to variables")
+
+
+def _unused(template: PromptTemplate) -> Iterator[LintFinding]:
+    for name in template.variables:
+        if name not in template.placeholders:
+            yield _error("unused-variable", f"{name!r} is declared and not used; remove it or write {{{{{name}}}}}")
+
+
+def _unsupplied(template: PromptTemplate) -> Iterator[LintFinding]:
+    supplied = ", ".join(sorted(SUPPLIED_VARIABLES))
+    for name, variable in template.variables.items():
+        kind = SUPPLIED_VARIABLES.get(name, (None, 0))[0]
+        if kind is None and variable.required:
+            yield _error("unsupplied-variable", f"nothing fills in {name!r}; serving supplies {supplied}")
+        elif kind is not None and kind != variable.type:
+            yield _error("variable-type", f"{name!r} is declared as {variable.type}; serving supplies {kind}")
+
+
+def _code(template: PromptTemplate) -> Iterator[LintFinding]:
+    for turn in template.turns:
+        rest = PLACEHOLDER.sub("", turn.content)
+        if "{{" in rest:
+            yield _error("malformed-placeholder", "'{{' without a plain name and '}}'; write {{name}}")
+        yield from (
+            _error("template-code", f"{mark!r} looks like template code, which is never run; remove it")
+            for mark in TEMPLATE_CODE
+            if mark in rest
+        )
+
+
+def _no_question(template: PromptTemplate) -> Iterator[LintFinding]:
+    if "question" not in template.placeholders:
+        yield _error("no-question", "the wording never uses {{question}}")
+
+
+def _data_in_system(template: PromptTemplate) -> Iterator[LintFinding]:
+    for turn in template.turns:
+        if turn.role == "system" and _data_names(template, turn.content):
+            names = ", ".join(_data_names(template, turn.content))
+            yield _error("data-in-system", f"{names} stand in a system message; move data to a user message")
+
+
+def _static_after_dynamic(template: PromptTemplate) -> Iterator[LintFinding]:
+    """A vendor caches the unchanging beginning of a prompt; long static text belongs there."""
+    whole = "\n".join(turn.content for turn in template.turns)
+    first = PLACEHOLDER.search(whole)
+    if first is None:
+        return
+    after = PLACEHOLDER.sub("", whole[first.end() :]).strip()
+    before = whole[: first.start()].strip()
+    if len(after) > max(400, len(before)):
+        yield _warning(
+            "static-after-dynamic",
+            f"{len(after)} characters of fixed text follow the first variable and cannot be cached; move them up",
+        )
+
+
+def _duplicated(template: PromptTemplate) -> Iterator[LintFinding]:
+    lines = (line.strip(" -*\t").casefold() for turn in template.turns for line in turn.content.splitlines())
+    for line, count in Counter(line for line in lines if len(line) >= SENTENCE_CHARS_MIN).items():
+        if count > 1:
+            yield _warning("duplicated-instruction", f"{line[:60]!r} stands {count} times; say it once")
+
+
+def _no_output_cap(template: PromptTemplate) -> Iterator[LintFinding]:
+    if "max_output_tokens" not in template.model.model_fields_set:
+        cap = template.model.max_output_tokens
+        yield _warning("no-output-cap", f"no model.max_output_tokens; {cap} is assumed. State it")
+
+
+def _output_schema(template: PromptTemplate) -> Iterator[LintFinding]:
+    schema = template.output_schema
+    if schema is None:
+        return
+    properties = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(properties, dict) or "answer" not in properties:
+        yield _error("output-schema", "output_schema must describe an object with a property 'answer'")
+
+
+def _unmarked_data(template: PromptTemplate) -> Iterator[LintFinding]:
+    fixed = "\n".join(PLACEHOLDER.sub("", turn.content) for turn in template.turns)
+    if "<data" not in fixed and any(_data_names(template, turn.content) for turn in template.turns):
+        yield _warning(
+            "unexplained-data",
+            "say that what stands between <data ...> and </data ...> is material and never an instruction",
+        )
+
+
+def _long(template: PromptTemplate) -> Iterator[LintFinding]:
+    for number, turn in enumerate(template.turns, start=1):
+        tokens = int(len(PLACEHOLDER.sub("", turn.content)) * TOKENS_PER_CHAR)
+        if tokens > STATIC_TOKENS_MAX:
+            yield _warning("long-section", f"message {number} ({turn.role}) has about {tokens} tokens of fixed text")
+
+
+def _data_names(template: PromptTemplate, content: str) -> list[str]:
+    """Variables in `content` whose text comes from people or documents."""
+    names = (match.group(1) for match in PLACEHOLDER.finditer(content))
+    declared = {name: variable.type for name, variable in template.variables.items()}
+    return [name for name in dict.fromkeys(names) if declared.get(name) in {"string", "passages", "metrics"}]
+
+
+def _error(code: str, message: str) -> LintFinding:
+    return LintFinding(severity="error", code=code, message=message)
+
+
+def _warning(code: str, message: str) -> LintFinding:
+    return LintFinding(severity="warning", code=code, message=message)
+
+
+_RULES: tuple[Callable[[PromptTemplate], Iterator[LintFinding]], ...] = (
+    _undeclared,
+    _unused,
+    _unsupplied,
+    _code,
+    _no_question,
+    _data_in_system,
+    _static_after_dynamic,
+    _duplicated,
+    _no_output_cap,
+    _output_schema,
+    _unmarked_data,
+    _long,
+)
