@@ -44,12 +44,12 @@ class PartStatus:
     """One line of `assay status`."""
 
     name: str
-    url: str
     state: Literal["running", "unhealthy", "stopped", "external", "external-down"]
     pid: int | None
+    url: str
     log: str | None
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, str | int | None]:
         """For `--json`."""
         return asdict(self)
 

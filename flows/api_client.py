@@ -1,0 +1,73 @@
+"""A client of our own HTTP API, for the command line: a problem document becomes the error it stands for."""
+
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from flows.settings import FlowSettings
+from registry.errors import AssayError, InvalidInput, NotFound, Refused, Unavailable
+
+TIMEOUT_S = 130.0
+"""The longest deadline a question may carry, and a little."""
+
+
+class ApiClient:
+    """Talks to one API with one key.
+
+    Args:
+        url: base URL of the API.
+        key: bearer key.
+        transport: replaces the network in tests.
+    """
+
+    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = url
+        self._client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S, transport=transport
+        )
+
+    @classmethod
+    def from_settings(cls, settings: FlowSettings) -> Self:
+        """The API and key of the environment, else the local ones."""
+        return cls(settings.api_url, settings.api_key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def ask(self, question: str, *, tenant: str | None = None, use_case: str = "insights") -> dict[str, Any]:
+        """POST /v1/insights; a platform key names the tenant in a header."""
+        headers = {"Assay-Tenant": tenant} if tenant else {}
+        return self._call("POST", "/v1/insights", headers, {"question": question, "use_case": use_case})
+
+    def _call(self, method: str, path: str, headers: dict[str, str], body: Any) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, json=body, headers=headers)
+        except httpx.TransportError as error:
+            raise Unavailable(f"no answer from the API at {self._url} ({error}); is the platform up?") from error
+        try:
+            document = response.json()
+        except ValueError as error:
+            raise Unavailable(
+                f"{self._url} answered {response.status_code} without JSON; is it the Assay API?"
+            ) from error
+        if response.is_success:
+            return document
+        raise _error(response.status_code, document)
+
+
+def _error(status: int, problem: dict[str, Any]) -> AssayError:
+    message = str(problem.get("detail") or problem.get("title") or f"the API answered {status}")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable(message)
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound(message)
+    if status in {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
+        return InvalidInput(message)
+    return Refused(message)

@@ -1,0 +1,48 @@
+"""What the command line prints: results on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+people = Console(stderr=True)
+"""Progress, notes and errors; never mixed into what a machine reads."""
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def print_json_lines(rows: Iterable[Any]) -> None:
+    """JSON Lines on standard output."""
+    for row in rows:
+        sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people on standard output; an empty one says so."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    out = Console()
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print(f"{title}: none")
+
+
+def note(message: str) -> None:
+    """A line for people."""
+    people.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """An error for people: one sentence, no traceback."""
+    people.print("error:", style="bold red", end=" ")
+    people.print(message, highlight=False, markup=False, soft_wrap=True)

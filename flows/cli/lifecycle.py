@@ -1,0 +1,112 @@
+"""`assay up | down | status | doctor | serve`: the platform on this machine."""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def up(
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Only the parts: no sample tenant, no evaluation.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start MLflow, Prefect, the vector engine and the API; on the first run also the sample tenant."""
+    from flows import first_pass
+    from flows.cli import console
+    from flows.cli.progress import UpProgress
+    from infra.local.settings import LocalSettings
+    from infra.local.supervisor import Platform
+
+    settings = LocalSettings()
+    platform = Platform(settings)
+    tour = first_pass.FirstPass(settings, sample=not bare)
+    with UpProgress() as progress:
+        platform.up(tour.steps(), progress.report)
+    lines = [line.as_dict() for line in platform.status()]
+    if as_json:
+        console.print_json({"parts": lines, "insight": tour.insight})
+        return
+    _print_status(lines)
+    if tour.insight is not None:
+        from flows.cli.ask import print_insight
+
+        print_insight(tour.question, tour.insight)
+    console.note(f"\nAdmin key: {settings.root / 'keys' / 'admin'}   API docs: {settings.api_url}/docs")
+    console.note("Next: assay ask QUESTION --tenant T   ·   assay status   ·   assay down")
+
+
+def down(as_json: Json = False) -> None:
+    """Stop what `assay up` started here, and nothing else; data stays in home."""
+    from flows.cli import console
+    from infra.local.settings import LocalSettings
+    from infra.local.supervisor import Platform
+
+    stopped = Platform(LocalSettings()).down(lambda name, _state, detail: console.note(f"  {name}: {detail}"))
+    if as_json:
+        console.print_json({"stopped": stopped})
+    elif not stopped:
+        console.note("nothing was running")
+
+
+def status(as_json: Json = False) -> None:
+    """Show how every part is right now; exit 3 when one is not well."""
+    from flows.cli import console
+    from infra.local.settings import LocalSettings
+    from infra.local.supervisor import Platform
+
+    lines = [line.as_dict() for line in Platform(LocalSettings()).status()]
+    if as_json:
+        console.print_json({"parts": lines})
+    else:
+        _print_status(lines)
+    if any(line["state"] not in {"running", "external"} for line in lines):
+        raise typer.Exit(3)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check this machine and the running platform; exit 1 when something needs attention."""
+    from flows.cli import console
+    from flows.health_checks import platform_checks
+    from infra.local.doctor import machine_checks
+    from infra.local.settings import LocalSettings
+
+    settings = LocalSettings()
+    checks = [*machine_checks(settings), *platform_checks(settings)]
+    if as_json:
+        console.print_json({"checks": [check.as_dict() for check in checks]})
+    else:
+        marks = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]", "failed": "[red]failed[/red]"}
+        console.print_table(
+            "Doctor",
+            ("check", "state", "what it means"),
+            [(check.name, marks[check.state], check.message) for check in checks],
+        )
+    if any(check.state == "failed" for check in checks):
+        raise typer.Exit(1)
+
+
+def serve(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default ASSAY_API_PORT.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1,
+) -> None:
+    """Run the API in the foreground."""
+    from serving.server import run
+
+    run(port=port, workers=workers)
+
+
+def _print_status(lines: list[dict[str, str | int | None]]) -> None:
+    from flows.cli import console
+
+    colours = {"running": "green", "external": "green", "stopped": "yellow"}
+    console.print_table(
+        "Assay",
+        ("part", "state", "pid", "url", "log"),
+        [
+            (line["name"], f"[{colours.get(str(line['state']), 'red')}]{line['state']}[/]", *list(line.values())[2:])
+            for line in lines
+        ],
+    )

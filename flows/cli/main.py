@@ -1,0 +1,56 @@
+"""The `assay` command: registers every noun and turns errors into exit codes.
+
+Exit codes: 0 done, 1 a gate or check failed or was refused, 2 wrong usage or input, 3 a dependency is down.
+"""
+
+import sys
+
+import click
+import typer
+
+from flows.cli import ask, lifecycle
+from registry.errors import AssayError, InvalidInput, Unavailable
+
+app = typer.Typer(
+    name="assay",
+    help="Put LLM features into production under governance: tested, cited, priced and sealed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (lifecycle.up, lifecycle.down, lifecycle.status, lifecycle.doctor, lifecycle.serve, ask.ask):
+    app.command()(command)
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that stands for an expected error."""
+    if isinstance(error, InvalidInput):
+        return 2
+    return 3 if isinstance(error, Unavailable) else 1
+
+
+def main() -> None:
+    """Run the command line; the only place that catches, prints and exits."""
+    from flows.cli.console import fail
+    from infra.local.errors import PlatformError
+
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        fail("interrupted")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except AssayError as error:
+        fail(error.message)
+        sys.exit(exit_code(error))
+    except PlatformError as error:
+        fail(str(error))
+        sys.exit(3)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The door at which the command line and the flows read their environment."""
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+
+from registry.errors import InvalidInput
+from registry.settings import RegistrySettings
+
+
+class FlowSettings(RegistrySettings):
+    """The registry's settings and the addresses of the API and of Prefect."""
+
+    url: str | None = Field(default=None, validation_alias=AliasChoices("ASSAY_URL", "url"))
+    key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("ASSAY_KEY", "key"))
+    api_port: int = Field(default=8000, validation_alias=AliasChoices("ASSAY_API_PORT", "api_port"))
+    prefect_port: int = Field(default=4200, validation_alias=AliasChoices("ASSAY_PREFECT_PORT", "prefect_port"))
+    prefect_api_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("PREFECT_API_URL", "prefect_api_url")
+    )
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of the Assay API."""
+        return (self.url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+
+    @property
+    def prefect_url(self) -> str:
+        """URL of Prefect's API."""
+        return (self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api").rstrip("/")
+
+    @property
+    def admin_key_file(self) -> Path:
+        """Where `assay up` leaves the first platform key."""
+        return self.home / "keys" / "admin"
+
+    @property
+    def api_key(self) -> str:
+        """The key the command line asks with.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        if self.key is not None:
+            return self.key.get_secret_value()
+        try:
+            return self.admin_key_file.read_text().strip()
+        except OSError as error:
+            file = self.admin_key_file
+            raise InvalidInput(f"no ASSAY_KEY and no {file}; run `assay up` once, or set ASSAY_KEY") from error
