@@ -146,16 +146,16 @@ class OpenAI:
     def _check(
         self, text: str, stop: StopReason, request: CompletionRequest, usage: Usage, request_id: str | None
     ) -> None:
-        if not text.strip():
-            raise SchemaFailure(f"{self.name} answered without any text", usage=usage, request_id=request_id)
-        if request.output_schema is None or _fits(text, request.output_schema):
+        wanted = request.output_schema
+        if text.strip() and (wanted is None or _fits(text, wanted)):
             return
         why = (
             f"stopped at {request.max_output_tokens} tokens; raise max_output_tokens"
             if stop == "max_tokens"
-            else "the model may not support JSON schemas"
+            else "the model may not be able to"
         )
-        message = f"{self.name} did not answer with the JSON of the output schema: {why}"
+        what = "with any text" if wanted is None else "with the JSON of the output schema"
+        message = f"{self.name} did not answer {what}: {why}"
         raise SchemaFailure(message, usage=usage, request_id=request_id)
 
     def _usage(self, given: Any, request: CompletionRequest, answer: str) -> Usage:
@@ -232,7 +232,7 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
 
 
 def _status_error(name: str, error: openai.APIStatusError) -> ProviderError:
-    words = [_identifier(word) for word in (error.code, error.type) if word]
+    words = [_identifier(word) for word in (error.code, error.type) if word and not str(word).isdigit()]
     said = f"{name} answered {error.status_code}" + (f" {words[0]!r}" if words else "")
     request_id = error.request_id
     if any(word in _TOO_LONG for word in words):
