@@ -53,6 +53,7 @@ def start(home: Path, name: str, command: Sequence[str], environment: Mapping[st
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    process.returncode = 0  # let go of it: it outlives us, and `Popen` would warn about that
     running = Running(
         name=name, pid=process.pid, started=psutil.Process(process.pid).create_time(), fingerprint=fingerprint
     )

@@ -81,6 +81,8 @@ class Platform:
         with home.locked(root):
             home.prepare(root)
             every = parts(self.settings)
+            self._stop.clear()
+            self._started.clear()
             self._check_ports(every)
             try:
                 self._run_all(every, steps, progress)
