@@ -1,0 +1,216 @@
+"""Decide whether a candidate may replace the version in production, with error rates that are stated and simulated.
+
+* FAIL          the candidate is worse: a one-sided test says so at `alpha`. Without a real drop this happens in at most
+                `alpha` of all decisions.
+* PASS          no significant drop, and a true drop as large as `margin` would have been found in four of five cases.
+* UNDERPOWERED  no significant drop, but too few pairs to have found one of `margin`: refuse, and get `n_needed` pairs.
+
+Blocking whenever the mean went down would be wrong in nearly half of all decisions where nothing changed.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evaluation.statistics import CELLS_MAX, Floats, checked_scores, cluster_numbers
+from registry.errors import InvalidInput
+
+Verdict = Literal["PASS", "FAIL", "UNDERPOWERED"]
+Method = Literal["mcnemar-mid-p", "paired-cluster-bootstrap"]
+
+POWER: Final = 0.8
+"""Probability with which a true drop of `mde` is found."""
+RESAMPLES: Final = 4_999
+SEED: Final = 20_260_101
+"""Fixed, so that the same scores always get the same verdict."""
+FEW: Final = 3
+"""None seen among n is compatible with 3 / n (rule of three, Hanley & Lippman-Hand 1983): the least that is assumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """A verdict with what it rests on. Differences are candidate minus baseline, in units of the score."""
+
+    verdict: Verdict
+    difference: float
+    ci: tuple[float, float]
+    """Two-sided interval of the difference at level 1 - alpha."""
+    mde: float
+    """Smallest true drop that these pairs would show with probability 0.8."""
+    n: int
+    """Pairs compared."""
+    n_needed: int
+    """Pairs at which the mde would equal the margin, if differences stay as they are."""
+    p: float
+    """One-sided p-value of «the candidate is not worse»."""
+    alpha: float
+    margin: float
+    method: Method
+
+
+def decide(
+    baseline: ArrayLike,
+    candidate: ArrayLike,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    clusters: Sequence[Hashable] | None = None,
+) -> GateResult:
+    """Compare paired scores, higher being better.
+
+    Scores that are all 0 or 1 and stand alone are compared by McNemar's mid-p test; others, and clustered ones, by the
+    paired cluster bootstrap.
+
+    Args:
+        baseline: scores of the version in production.
+        candidate: scores of the new version for the same questions in the same order.
+        margin: largest drop that would be tolerable, in units of the score; above 0.
+        alpha: rate of false alarms, 0 to 0.5.
+        clusters: what each pair belongs to, when pairs are not independent.
+
+    Raises:
+        InvalidInput: for unequal lengths, fewer than two pairs, values that are not finite, a wrong margin or alpha.
+    """
+    before, after = checked_scores(baseline, "baseline scores"), checked_scores(candidate, "candidate scores")
+    if before.size != after.size:
+        raise InvalidInput(f"{before.size} baseline and {after.size} candidate scores; pair them one to one")
+    if before.size < 2:  # noqa: PLR2004 - a spread needs two
+        raise InvalidInput(f"{before.size} pairs; a comparison needs at least 2")
+    if not (0 < margin < math.inf and 0 < alpha < 0.5):  # noqa: PLR2004 - beyond it, a drop in every second decision
+        raise InvalidInput(f"margin must be above 0 and alpha between 0 and 0.5, not {margin} and {alpha}")
+    groups = cluster_numbers(clusters, before.size)
+    alone = int(groups.max()) + 1 == groups.size
+    if alone and np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all():
+        return _mcnemar(before, after, margin, alpha)
+    return _cluster_bootstrap(before, after, groups, margin, alpha)
+
+
+def _mcnemar(before: Floats, after: Floats, margin: float, alpha: float) -> GateResult:
+    """McNemar's test with mid-p (Fagerland, Lydersen & Laake 2013); interval of Bonett & Price 2012."""
+    n = before.size
+    lost, won = int(((before == 1) & (after == 0)).sum()), int(((before == 0) & (after == 1)).sum())
+    p = _binomial_mid_p(lost, lost + won)
+    adjusted_won, adjusted_lost = (won + 1) / (n + 2), (lost + 1) / (n + 2)
+    centre = adjusted_won - adjusted_lost
+    spread = math.sqrt((adjusted_won + adjusted_lost - centre**2) / (n + 2))
+    reach = _z(1 - alpha / 2) * spread
+    difference = (won - lost) / n
+    discordant = max(lost + won, min(FEW, n)) / n
+    error = math.sqrt(max(discordant - difference**2, 0.0) / n)
+    return _result(
+        difference=difference,
+        ci=(max(centre - reach, -1.0), min(centre + reach, 1.0)),
+        mde=(_z(1 - alpha) + _z(POWER)) * error,
+        n=n,
+        p=p,
+        alpha=alpha,
+        margin=margin,
+        method="mcnemar-mid-p",
+    )
+
+
+def _binomial_mid_p(lost: int, discordant: int) -> float:
+    """P(more losses) + P(as many) / 2 when a discordant pair is a loss or a win with equal chance."""
+    logs = [_log_choose(discordant, k) - discordant * math.log(2) for k in range(lost, discordant + 1)]
+    return min(1.0, math.fsum(math.exp(value) for value in logs) - math.exp(logs[0]) / 2)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _cluster_bootstrap(
+    before: Floats, after: Floats, groups: NDArray[np.intp], margin: float, alpha: float
+) -> GateResult:
+    """Wild cluster bootstrap of the studentised mean difference, the null imposed (Cameron, Gelbach & Miller 2008).
+
+    The signs of whole clusters are flipped; it keeps its error rate from about ten clusters on, where percentiles of
+    resampled clusters reject up to twice too often.
+    """
+    difference = after - before
+    sums = np.bincount(groups, difference).astype(np.float64)
+    sizes = np.bincount(groups).astype(np.float64)
+    count, mean = sums.size, float(difference.mean())
+    error = float(_standard_errors(sums[None, :], sizes, np.array([mean]))[0])
+    flipped = _flipped_statistics(sums, sizes)
+    p = (1 + int((flipped <= _studentised(np.array([mean]), np.array([error]))[0]).sum())) / (1 + flipped.size)
+    critical = float(np.quantile(flipped, 1 - alpha, method="higher"))
+    reach = float(np.quantile(np.abs(flipped), 1 - alpha, method="higher"))
+    whole = max(1.0, float(max(before.max(), after.max()) - min(before.min(), after.min())))
+    if int((sums != 0).sum()) < FEW:
+        # Too little was seen to move: assume that three clusters could, over the range of the scores.
+        error = max(error, whole * math.sqrt(min(FEW, count)) / count)
+        critical, reach = _z(1 - alpha), _z(1 - alpha / 2)
+    if not math.isfinite(reach):  # so few clusters that all of them may fall to one side
+        error, critical, reach = whole, 1.0, 1.0
+    return _result(
+        difference=mean,
+        ci=(mean - reach * error, mean + reach * error),
+        mde=(critical + _z(POWER)) * error,
+        n=difference.size,
+        p=p,
+        alpha=alpha,
+        margin=margin,
+        method="paired-cluster-bootstrap",
+    )
+
+
+def _standard_errors(sums: Floats, sizes: Floats, means: Floats) -> Floats:
+    """Cluster-robust standard errors of means, one for each row of cluster sums."""
+    count = sizes.size
+    residuals = sums - means[:, None] * sizes
+    return np.sqrt(count / max(count - 1, 1) * (residuals**2).sum(axis=1)) / sizes.sum()
+
+
+def _studentised(means: Floats, errors: Floats) -> Floats:
+    """Means over their errors; infinite where there is no spread, 0 where there is nothing at all."""
+    return np.divide(means, errors, out=np.where(means == 0, 0.0, np.copysign(np.inf, means)), where=errors > 0)
+
+
+def _flipped_statistics(sums: Floats, sizes: Floats) -> Floats:
+    """The statistic under random signs of the clusters."""
+    random = np.random.default_rng(SEED)
+    blocks: list[Floats] = []
+    size = max(1, CELLS_MAX // sums.size)
+    for start in range(0, RESAMPLES, size):
+        signs = random.integers(0, 2, (min(size, RESAMPLES - start), sums.size)) * 2 - 1
+        flipped = signs * sums
+        means = flipped.sum(axis=1) / sizes.sum()
+        blocks.append(_studentised(means, _standard_errors(flipped, sizes, means)))
+    return np.concatenate(blocks)
+
+
+def _result(
+    *,
+    difference: float,
+    ci: tuple[float, float],
+    mde: float,
+    n: int,
+    p: float,
+    alpha: float,
+    margin: float,
+    method: Method,
+) -> GateResult:
+    verdict: Verdict = "FAIL" if p <= alpha else "PASS" if mde <= margin else "UNDERPOWERED"
+    return GateResult(
+        verdict=verdict,
+        difference=difference,
+        ci=ci,
+        mde=mde,
+        n=n,
+        n_needed=math.ceil(n * (mde / margin) ** 2),
+        p=p,
+        alpha=alpha,
+        margin=margin,
+        method=method,
+    )
+
+
+def _z(probability: float) -> float:
+    """Quantile of the standard normal distribution."""
+    return NormalDist().inv_cdf(probability)
