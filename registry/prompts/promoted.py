@@ -23,6 +23,9 @@ from registry.prompts.schema import PromptTemplate, content_hash
 from registry.prompts.versions import PromotedVersion, PromptSource, require_valid
 from registry.schema import prompt_hashes
 
+PROMPTS_SIGNAL = "prompts"
+"""Raised in the registry when an alias moved; every worker watches it."""
+
 logger = logging.getLogger(__name__)
 
 

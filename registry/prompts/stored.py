@@ -16,14 +16,27 @@ TYPE_TAG = "_mlflow_prompt_type"
 MODEL_CONFIG_TAG = "_mlflow_prompt_model_config"
 RESPONSE_FORMAT_TAG = "_mlflow_prompt_response_format"
 INFERRED_CHARS_MAX = 4_000
+_SHOWN = {"max_tokens": "max_output_tokens", "temperature": "temperature"}
+"""What MLflow's model configuration has too: its name → ours. Its top_k is about sampling, ours is about retrieval."""
 
 Json = dict[str, Any]
 
 
-def to_spec(template: PromptTemplate) -> str:
-    """Everything of a template but its name and wording, as the JSON text of `assay.spec`."""
+def to_tags(template: PromptTemplate) -> dict[str, str]:
+    """A version's tags: the wording, parameters and answer format where MLflow's UI shows them, and the whole spec."""
     body = template.model_dump(mode="json", exclude={"name", "template"}, exclude_defaults=True)
-    return json.dumps(body, sort_keys=True, ensure_ascii=False)
+    tags = {SPEC_TAG: json.dumps(body, sort_keys=True, ensure_ascii=False)}
+    if isinstance(template.template, str):
+        tags |= {TYPE_TAG: "text", TEXT_TAG: template.template}
+    else:
+        turns = [turn.model_dump() for turn in template.template]
+        tags |= {TYPE_TAG: "chat", TEXT_TAG: json.dumps(turns, ensure_ascii=False)}
+    stated = template.model.model_dump(exclude_unset=True)
+    if shown := {theirs: stated[ours] for theirs, ours in _SHOWN.items() if stated.get(ours) is not None}:
+        tags[MODEL_CONFIG_TAG] = json.dumps(shown)
+    if template.output_schema is not None:
+        tags[RESPONSE_FORMAT_TAG] = json.dumps(template.output_schema, ensure_ascii=False)
+    return tags
 
 
 def from_tags(name: str, tags: Mapping[str, str], inherited: str | None = None) -> PromptTemplate:
@@ -80,10 +93,7 @@ def _as_shown_by_mlflow(name: str, document: Json, tags: Mapping[str, str]) -> J
     if MODEL_CONFIG_TAG in tags:
         shown = _json_object(name, MODEL_CONFIG_TAG, tags[MODEL_CONFIG_TAG])
         model: Json = dict(document.get("model") or {})
-        for theirs, ours in (("max_tokens", "max_output_tokens"), ("temperature", "temperature")):
-            if theirs in shown:
-                model[ours] = shown[theirs]
-        document["model"] = model
+        document["model"] = model | {ours: shown[theirs] for theirs, ours in _SHOWN.items() if theirs in shown}
     return document
 
 

@@ -13,6 +13,9 @@ from registry.prompts.schema import PromptTemplate, content_hash
 from registry.prompts.stored import SPEC_TAG, from_tags
 
 INHERIT_PAGE = 100
+VERSION_DIGITS_MAX = 9
+IS_PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
+"""MLflow keeps prompts among its registered models and hides them from a search without this."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -34,6 +37,35 @@ class PromotedVersion:
     template: PromptTemplate
     content_hash: str
     """SHA-256 (hex) of the unrendered template, parameters and schema."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptReference:
+    """`NAME`, `NAME@ALIAS` or `NAME/VERSION`."""
+
+    name: str
+    alias: str | None = None
+    version: int | None = None
+    """None, and no alias: the newest version."""
+
+
+def parse_reference(text: str) -> PromptReference:
+    """Read `NAME`, `NAME@ALIAS` or `NAME/VERSION`.
+
+    Raises:
+        InvalidInput: It is none of these.
+    """
+    name, at, alias = text.partition("@")
+    if at:
+        require_valid(name, alias)
+        return PromptReference(name=name, alias=alias)
+    name, slash, number = text.partition("/")
+    require_valid(name)
+    if not slash:
+        return PromptReference(name=name)
+    if not (number.isascii() and number.isdigit() and 0 < len(number) <= VERSION_DIGITS_MAX):
+        raise InvalidInput(f"{text!r} names no version; write NAME, NAME@ALIAS or NAME/VERSION")
+    return PromptReference(name=name, version=int(number))
 
 
 class PromptSource:
@@ -58,6 +90,9 @@ class PromptSource:
         try:
             answer = await self._rest.get("registered-models/alias", {"name": name, "alias": alias})
         except (MlflowNotFound, MlflowRejected) as error:
+            # MLflow answers a missing alias of an existing prompt with 400, like any unfit parameter.
+            if isinstance(error, MlflowRejected) and "not found" not in error.message:
+                raise
             raise PromptNotFound(f"no prompt {name!r} under alias {alias!r}; promote a version first") from error
         return await self._assemble(name, alias, answer)
 
@@ -66,9 +101,24 @@ class PromptSource:
         require_valid(name)
         try:
             answer = await self._rest.get("model-versions/get", {"name": name, "version": str(version)})
-        except (MlflowNotFound, MlflowRejected) as error:
+        except MlflowNotFound as error:
             raise PromptNotFound(f"prompt {name!r} has no version {version}; see `assay prompts list`") from error
         return await self._assemble(name, "", answer)
+
+    async def newest(self, name: str) -> PromotedVersion:
+        """The version with the highest number; raises as `by_alias`."""
+        found = await self._versions(name, limit=1)
+        if not found:
+            raise PromptNotFound(f"there is no prompt {name!r}; see `assay prompts list`")
+        return await self._assemble(name, "", {"model_version": found[0]})
+
+    async def find(self, reference: PromptReference) -> PromotedVersion:
+        """The version that a reference names; raises as `by_alias`."""
+        if reference.alias is not None:
+            return await self.by_alias(reference.name, reference.alias)
+        if reference.version is not None:
+            return await self.by_version(reference.name, reference.version)
+        return await self.newest(reference.name)
 
     async def _assemble(self, name: str, alias: str, answer: Json) -> PromotedVersion:
         stored = cast("Json", answer.get("model_version") or {})
@@ -81,19 +131,20 @@ class PromptSource:
 
     async def _spec_before(self, name: str, version: int) -> str | None:
         """`assay.spec` of the nearest earlier version among the newest hundred."""
-        is_prompt = "tags.`mlflow.prompt.is_prompt` = 'true'"
-        answer = await self._rest.get(
-            "model-versions/search",
-            {
-                "filter": f"name = '{name}' AND {is_prompt}",
-                "order_by": "version_number DESC",
-                "max_results": str(INHERIT_PAGE),
-            },
-        )
-        found = cast("list[Json]", answer.get("model_versions") or [])
-        earlier = sorted((int(v["version"]), _tags(v)) for v in found if int(v["version"]) < version)
-        specs = [tags[SPEC_TAG] for _, tags in earlier if SPEC_TAG in tags]
-        return specs[-1] if specs else None
+        found = ((int(stored["version"]), _tags(stored)) for stored in await self._versions(name, INHERIT_PAGE))
+        specs = [(number, tags[SPEC_TAG]) for number, tags in found if number < version and SPEC_TAG in tags]
+        return max(specs)[1] if specs else None
+
+    async def _versions(self, name: str, limit: int) -> list[Json]:
+        """The newest versions, newest first."""
+        require_valid(name)
+        parameters = {
+            "filter": f"name = '{name}' AND {IS_PROMPT}",
+            "order_by": "version_number DESC",
+            "max_results": str(limit),
+        }
+        answer = await self._rest.get("model-versions/search", parameters)
+        return cast("list[Json]", answer.get("model_versions") or [])
 
 
 def require_valid(name: str, alias: str = "production") -> None:
