@@ -6,7 +6,7 @@ starts by taking the write lock, so that what it reads stays true until it commi
 
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,12 @@ class Database:
             locked = connection.execution_options(**{_WRITE: True})
             with locked.begin():
                 yield locked
+
+    def scrub(self) -> None:
+        """Leave no old copy of what was just overwritten in SQLite's write-ahead log, unless a reader needs it."""
+        if self.dialect == "sqlite":
+            with _translated(), closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Give all connections back."""
@@ -190,6 +196,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=NORMAL",  # a killed process loses nothing; a power cut may lose the last moments, never order
         "foreign_keys=ON",
+        "secure_delete=ON",  # a destroyed key is overwritten, not just unlinked
     ):
         connection.execute(f"PRAGMA {pragma}").close()
 

@@ -52,24 +52,32 @@ keys = Table(
 vault_keys = Table(
     "vault_keys",
     metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("subject_hash", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("subject_hash", Text, nullable=False),
     Column("wrapped_key", LargeBinary, nullable=True),  # null: destroyed, the content is gone for good
     Column("created_ms", BigInteger, nullable=False),
     Column("destroyed_ms", BigInteger, nullable=True),
+)
+Index(  # one living key for each subject
+    "uq_vault_keys_living",
+    vault_keys.c.tenant,
+    vault_keys.c.subject_hash,
+    unique=True,
+    sqlite_where=vault_keys.c.destroyed_ms.is_(None),
+    postgresql_where=vault_keys.c.destroyed_ms.is_(None),
 )
 
 vault_items = Table(
     "vault_items",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("key", Text, ForeignKey("vault_keys.id"), nullable=False, index=True),
     Column("tenant", Text, nullable=False),
-    Column("subject_hash", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("nonce", LargeBinary, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    Index("ix_vault_items_owner", "tenant", "subject_hash"),
 )
 
 insights = Table(

@@ -87,27 +87,23 @@ def upgrade() -> None:
     )
 
     op.create_table(
-        "vault_items",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("subject_hash", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("nonce", sa.LargeBinary(), nullable=False),
-        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_vault_items"),
-    )
-    op.create_index("ix_vault_items_owner", "vault_items", ["tenant", "subject_hash"])
-    op.create_table(
         "vault_keys",
+        sa.Column("id", sa.Text(), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("subject_hash", sa.Text(), nullable=False),
         sa.Column("wrapped_key", sa.LargeBinary(), nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("destroyed_ms", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("tenant", "subject_hash", name="pk_vault_keys"),
+        sa.PrimaryKeyConstraint("id", name="pk_vault_keys"),
     )
-
+    op.create_index(
+        "uq_vault_keys_living",
+        "vault_keys",
+        ["tenant", "subject_hash"],
+        unique=True,
+        sqlite_where=sa.text("destroyed_ms IS NULL"),
+        postgresql_where=sa.text("destroyed_ms IS NULL"),
+    )
     op.create_table(
         "webhook_deliveries",
         sa.Column("id", sa.Text(), nullable=False),
@@ -131,6 +127,33 @@ def upgrade() -> None:
     )
 
     op.create_table(
+        "keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=True),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("secret_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_keys_tenant"),
+        sa.PrimaryKeyConstraint("id", name="pk_keys"),
+    )
+    op.create_index("ix_keys_tenant", "keys", ["tenant"])
+    op.create_table(
+        "vault_items",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("nonce", sa.LargeBinary(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["key"], ["vault_keys.id"], name="fk_vault_items_key"),
+        sa.PrimaryKeyConstraint("id", name="pk_vault_items"),
+    )
+    op.create_index("ix_vault_items_key", "vault_items", ["key"])
+    op.create_table(
         "insights",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -150,17 +173,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_insights"),
     )
     op.create_index("ix_insights_tenant_time", "insights", ["tenant", "created_ms"])
-    op.create_table(
-        "keys",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=True),
-        sa.Column("role", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("secret_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
-        sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_keys_tenant"),
-        sa.PrimaryKeyConstraint("id", name="pk_keys"),
-    )
-    op.create_index("ix_keys_tenant", "keys", ["tenant"])
