@@ -1,12 +1,9 @@
 """`assay ingest`: a tenant's files become passages that answers can cite."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:  # `assay --help` waits for none of these
-    from registry.corpus.ingest import IngestReport
 
 LINES_MAX = 200
 """Problem lines shown to people; `--json` has them all."""
@@ -27,14 +24,15 @@ def ingest(
 
     report = asyncio.run(_ingest(paths, tenant))
     if as_json:
-        console.print_json(report.model_dump(mode="json"))
+        console.print_json(report)
     else:
         _print(report)
-    if report.failed:
+    if report["failed"]:
         raise typer.Exit(1)
 
 
-async def _ingest(paths: list[Path], tenant: str) -> "IngestReport":
+async def _ingest(paths: list[Path], tenant: str) -> dict[str, Any]:
+    """The report as JSON would show it."""
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -56,21 +54,24 @@ async def _ingest(paths: list[Path], tenant: str) -> "IngestReport":
             def show(step: IngestProgress) -> None:
                 bar.update(task, total=step.total, completed=step.done, description=escape(step.document[-60:]))
 
-            return await ingest(corpus, database, tenant, paths, show)
+            report = await ingest(corpus, database, tenant, paths, show)
+            return report.model_dump(mode="json")
     finally:
         await corpus.aclose()
         database.close()
 
 
-def _print(report: "IngestReport") -> None:
+def _print(report: dict[str, Any]) -> None:
     from flows.cli import console
 
-    columns = ("added", "updated", "unchanged", "removed", "skipped", "failed", "passages written")
-    counts = (report.added, report.updated, report.unchanged, report.removed)
-    row = (*counts, len(report.skipped), len(report.failed), report.passages)
-    console.print_table(f"Documents of {report.tenant}", columns, [row])
-    for line in (*report.failed, *report.skipped)[:LINES_MAX]:
-        console.note(f"{line.path}: {line.problem}")
-    hidden = len(report.failed) + len(report.skipped) - LINES_MAX
-    if hidden > 0:
-        console.note(f"and {hidden} more; --json lists them all")
+    counts = [report[name] for name in ("added", "updated", "unchanged", "removed", "passages")]
+    problems = [*report["failed"], *report["skipped"]]
+    console.print_table(
+        f"Documents of {report['tenant']}",
+        ("added", "updated", "unchanged", "removed", "passages written", "failed", "skipped"),
+        [(*counts, len(report["failed"]), len(report["skipped"]))],
+    )
+    for line in problems[:LINES_MAX]:
+        console.note(f"{line['path']}: {line['problem']}")
+    if len(problems) > LINES_MAX:
+        console.note(f"and {len(problems) - LINES_MAX} more; --json lists them all")
