@@ -1,7 +1,10 @@
 """The deployments that Prefect shows: which flow, with which defaults, runnable by hand or by the clock."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
+
+from flows.settings import FlowSettings
 
 POOL = "assay"
 
@@ -49,3 +52,7 @@ async def deploy(prefect_url: str) -> None:
                 work_pool_name=POOL,
                 enforce_parameter_schema=True,
             )
+
+
+if __name__ == "__main__":
+    asyncio.run(deploy(FlowSettings().prefect_url))

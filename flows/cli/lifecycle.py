@@ -8,21 +8,19 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on standar
 
 
 def up(
-    bare: Annotated[
-        bool, typer.Option("--bare", help="Only the parts: no sample tenant, no evaluation.")
-    ] = False,
+    bare: Annotated[bool, typer.Option("--bare", help="Only the parts: no sample tenant, no evaluation.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start MLflow, Prefect, the vector engine and the API; on the first run also the sample tenant."""
-    from flows import first_pass
     from flows.cli import console
+    from flows.cli.first_pass import FirstPass
     from flows.cli.progress import UpProgress
     from infra.local.settings import LocalSettings
     from infra.local.supervisor import Platform
 
     settings = LocalSettings()
     platform = Platform(settings)
-    tour = first_pass.FirstPass(settings, sample=not bare)
+    tour = FirstPass(settings, sample=not bare)
     with UpProgress() as progress:
         platform.up(tour.steps(), progress.report)
     lines = [line.as_dict() for line in platform.status()]

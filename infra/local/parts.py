@@ -88,6 +88,7 @@ def base_environment(settings: LocalSettings) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
+        "ASSAY_POLICIES": str(Path(os.environ.get("ASSAY_POLICIES", SOURCE_ROOT / "policies")).absolute()),
     }
 
 

@@ -94,6 +94,14 @@ def log_path(home: Path, name: str) -> Path:
     return home / "logs" / f"{name}.log"
 
 
+def last_words(log: Path) -> str:
+    """The last line of a log, which in Python names the error."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4_000))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return f" ({lines[-1].strip()[:300]})" if lines else ""
+
+
 def port_holder(port: int) -> str | None:
     """Who listens on a TCP port of this machine, e.g. `python (pid 17)`; None when it is free."""
     with socket.socket() as probe:

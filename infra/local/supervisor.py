@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from infra.local import home, processes
@@ -180,7 +179,7 @@ class Platform:
         log = processes.log_path(root, part.name)
         while not part.healthy(running.started):
             if not running.alive():
-                raise PartFailed(f"{part.title} died while starting{_last_words(log)}; its log is {log}")
+                raise PartFailed(f"{part.title} died while starting{processes.last_words(log)}; its log is {log}")
             if self.clock() - begun > part.start_timeout_s:
                 raise PartFailed(f"{part.title} was not healthy after {part.start_timeout_s:.0f} s; its log is {log}")
             if self._stop.wait(POLL_S):
@@ -205,14 +204,6 @@ def _after(needs: Sequence[Future[None]], run: Callable[[], None], done: Future[
         done.set_exception(error)
     else:
         done.set_result(None)
-
-
-def _last_words(log: Path) -> str:
-    """The last line of a log, which in Python names the error."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 4_000))
-        lines = file.read().decode(errors="replace").strip().splitlines()
-    return f" ({lines[-1].strip()[:300]})" if lines else ""
 
 
 def _health_url(name: str, url: str) -> str:

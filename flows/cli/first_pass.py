@@ -1,0 +1,174 @@
+"""What `assay up` does beside starting processes: migrate, the first key, deployments, and the sample tenant.
+
+Every step may be repeated: what is already there stays.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from flows.api_client import ApiClient
+from flows.settings import FlowSettings
+from infra.local.errors import PlatformError
+from infra.local.home import write_secret
+from infra.local.parts import SOURCE_ROOT, base_environment
+from infra.local.processes import last_words, log_path
+from infra.local.settings import LocalSettings
+from infra.local.supervisor import Step
+from registry.database import Database, migrate, open_database
+from registry.errors import NotFound
+from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.versions import PromptNotFound, PromptSource
+from registry.prompts.webhooks import ensure_webhook
+from registry.tenants import Keys, Tenants, Unauthenticated
+
+SAMPLE_TENANT = "meridian"
+SAMPLE_DATASET = "sample"
+SAMPLE = SOURCE_ROOT / "evaluation" / "data" / "sample"
+PROMPT = "insights"
+SAMPLE_QUESTION = "When was the checkout outage in March 2025 and how long did it last?"
+COMMAND_TIMEOUT_S = 600.0
+"""An evaluation of the sample set took 10 s; a slow machine may take many times that."""
+
+
+class FirstPass:
+    """The steps around one `assay up`.
+
+    Args:
+        settings: home and ports.
+        sample: also the sample tenant, its evaluation, the promotion and a first question.
+    """
+
+    def __init__(self, settings: LocalSettings, *, sample: bool) -> None:
+        self._local = settings
+        self._settings = FlowSettings.model_validate({**FlowSettings().model_dump(), "home": settings.root})
+        self._sample = sample
+        self.question = SAMPLE_QUESTION
+        self.insight: dict[str, Any] | None = None
+        """The answer of the last step, as the API gave it."""
+
+    def steps(self) -> list[Step]:
+        """What to do, each after the parts and steps it needs."""
+        always = [
+            self._step("migrate", self._migrate),
+            self._step("admin-key", self._admin_key, "migrate"),
+            self._step("deployments", self._deployments, "worker"),
+            self._step("webhook", self._webhook, "mlflow"),
+            self._step("prompt", self._push_prompt, "mlflow", "migrate"),
+        ]
+        if not self._sample:
+            return always
+        return [
+            *always,
+            self._step("documents", self._ingest, "engine", "migrate"),
+            self._step("dataset", self._import_dataset),
+            self._step("evaluation", self._evaluate, "documents", "dataset", "prompt", "prefect"),
+            self._step("promotion", self._promote, "evaluation"),
+            self._step("question", self._ask, "promotion", "webhook", "admin-key", "api"),
+        ]
+
+    def _step(self, name: str, run: Callable[[], None], *needs: str) -> Step:
+        return Step(name=name, title=name, run=run, needs=needs)
+
+    def _migrate(self) -> None:
+        migrate(self._settings.database_url)
+
+    def _admin_key(self) -> None:
+        """Keep the key in home while it still opens the door; else write a new one."""
+        with self._database() as database:
+            keys = Keys(database)
+            file = self._settings.admin_key_file
+            try:
+                keys.authenticate(file.read_text().strip())
+            except (FileNotFoundError, Unauthenticated):
+                file.unlink(missing_ok=True)
+                write_secret(file, lambda: keys.create("admin", None, "assay up").key)
+
+    def _deployments(self) -> None:
+        self._python("-m", "flows.schedule", log="deployments")
+
+    def _webhook(self) -> None:
+
+        url = f"{self._local.api_url}/hooks/mlflow"
+        asyncio.run(ensure_webhook(self._settings.mlflow_url, url, self._settings.webhook_secret))
+
+    def _push_prompt(self) -> None:
+        if self._alias("production") is None:
+            self._assay("prompts", "push", str(SOURCE_ROOT / "prompts" / f"{PROMPT}.yaml"), log="prompt")
+
+    def _ingest(self) -> None:
+        with self._database() as database:
+            tenants = Tenants(database)
+            try:
+                tenants.get(SAMPLE_TENANT)
+            except NotFound:
+                tenants.create(SAMPLE_TENANT, "Sample company")
+        self._assay("ingest", str(SAMPLE / SAMPLE_TENANT / "documents"), "--tenant", SAMPLE_TENANT, log="documents")
+
+    def _import_dataset(self) -> None:
+        file = str(SAMPLE / "ground_truth.jsonl")
+        self._assay("datasets", "import", file, "--name", SAMPLE_DATASET, log="dataset")
+
+    def _evaluate(self) -> None:
+        if self._alias("production") is None:
+            selection = ("--prompt", f"{PROMPT}@candidate", "--dataset", SAMPLE_DATASET, "--tenant", SAMPLE_TENANT)
+            self._assay("evaluate", "run", *selection, log="evaluation")
+
+    def _promote(self) -> None:
+        if self._alias("production") is None:
+            version = self._alias("candidate")
+            self._assay("prompts", "promote", PROMPT, str(version), log="promotion")
+
+    def _ask(self) -> None:
+        with ApiClient.from_settings(self._settings) as api:
+            self.insight = api.ask(self.question, tenant=SAMPLE_TENANT)
+
+    def _alias(self, alias: str) -> int | None:
+        """The version an alias of the prompt points at; None before it is set."""
+
+        async def look() -> int | None:
+            rest = MlflowRest(self._settings.mlflow_url)
+            try:
+                return (await PromptSource(rest).by_alias(PROMPT, alias)).version
+            except PromptNotFound:
+                return None
+            finally:
+                await rest.aclose()
+
+        return asyncio.run(look())
+
+    def _assay(self, *arguments: str, log: str) -> None:
+        """Run the same command that a person would type, its output in `logs/LOG.log`."""
+        self._python("-m", "flows.cli.main", *arguments, log=log)
+
+    def _python(self, *arguments: str, log: str) -> None:
+        path = log_path(self._settings.home, log)
+        environment = {
+            **base_environment(self._local),
+            "MLFLOW_TRACKING_URI": self._settings.mlflow_url,
+            "PREFECT_API_URL": self._settings.prefect_url,
+        }
+        with path.open("ab") as output:
+            try:
+                subprocess.run(  # noqa: S603 - our own command
+                    (sys.executable, *arguments),
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=COMMAND_TIMEOUT_S,
+                    check=True,
+                )
+            except subprocess.SubprocessError as error:
+                raise PlatformError(f"step {log!r} failed{last_words(path)}; its log is {path}") from error
+
+    @contextmanager
+    def _database(self) -> Generator[Database]:
+        database = open_database(self._settings.database_url)
+        try:
+            yield database
+        finally:
+            database.close()
