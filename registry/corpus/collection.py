@@ -153,6 +153,15 @@ class Corpus:
         """Ask the engine again at the next call: it failed, and may come back as another one."""
         self._verified = False
 
+    async def ping(self, timeout_s: float = 2.0) -> None:
+        """Ask the engine for anything at all, for readiness.
+
+        Raises:
+            RetrievalUnavailable: it does not answer.
+        """
+        async with engine_errors(timeout_s):
+            await self.client.collection_exists(self.collection)
+
     async def upsert(self, points: Sequence[models.PointStruct]) -> None:
         """Write points; durable when it returns."""
         for start in range(0, len(points), POINTS_PER_WRITE_MAX):

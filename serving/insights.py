@@ -1,0 +1,279 @@
+"""One call, from a question to a sealed insight: `Insights.answer` is its table of contents.
+
+A refusal, a failure and a cancellation leave their outcome in the audit log as an answer does.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from registry.errors import AssayError, InvalidInput, JsonValue
+from registry.insight_records import InsightRecords
+from registry.insights import Insight, Passage, PromptRef, ProviderRef, Question, UsageRecord
+from registry.audit.log import commitment
+from registry.messages import Complete, Completion, CompletionRequest, Material, Usage
+from registry.money.prices import cost_nano_usd, format_usd, parse_usd
+from registry.prompts.policy import Policy, UseCaseNotFound
+from registry.prompts.rendering import Value, call_key, render
+from registry.prompts.versions import PromotedVersion
+from registry.tenants import Principal
+from serving.active_prompt import ActivePrompts
+from serving.budget_gate import BudgetGate, Price
+from serving.call_log import Call, CallLog, DeadlineExceeded, OpenCall, messages_commitment, to_the_end
+from serving.grounding import Grounded, ground
+from serving.metrics import Metrics
+from serving.retrieval import Retrieve
+
+NO_DOCUMENTS = "This tenant has no documents yet, so there is nothing to answer from."
+NO_MATCH = "None of this tenant's documents match the filters, so there is nothing to answer from."
+NOBODY = "none"
+"""Provider and model of an answer that no model wrote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An answer that is not in the record yet."""
+
+    version: PromotedVersion
+    passages: Sequence[Passage]
+    request: CompletionRequest | None
+    completion: Completion
+    grounded: Grounded
+
+
+class Insights:
+    """Answers questions: cited, priced, sealed."""
+
+    def __init__(
+        self,
+        *,
+        policies: Mapping[str, Policy],
+        prompts: ActivePrompts,
+        retrieve: Retrieve,
+        complete: Complete,
+        gate: BudgetGate,
+        calls: CallLog,
+        records: InsightRecords,
+        metrics: Metrics,
+        delimiter_secret: bytes,
+        deadline_s: float,
+        price: Price = cost_nano_usd,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: f"ins_{uuid.uuid4().hex}",
+    ) -> None:
+        self._policies = policies
+        self._prompts = prompts
+        self._retrieve = retrieve
+        self._complete = complete
+        self._gate = gate
+        self._calls = calls
+        self._records = records
+        self._metrics = metrics
+        self._delimiter_secret = delimiter_secret
+        self._deadline_s = deadline_s
+        self._price = price
+        self._clock = clock
+        self._new_id = new_id
+
+    async def answer(
+        self,
+        question: Question,
+        caller: Principal,
+        *,
+        tenant: str | None = None,
+        billed_to: str = "tenant",
+        prompt: PromotedVersion | None = None,
+    ) -> Insight:
+        """Answer a question from the tenant's documents and the metrics passed with it.
+
+        Args:
+            question: what is asked.
+            caller: who asks; a platform key must name the `tenant`.
+            tenant: whose documents; never another one than the caller's.
+            billed_to: who pays; only `flows.wiring` sets it.
+            prompt: a version to use instead of the promoted one, for evaluation.
+
+        Raises:
+            AssayError: refused, or something needed is down; the audit log has the outcome either way.
+        """
+        call = Call(
+            id=self._new_id(),
+            question=question,
+            caller=caller,
+            tenant=_tenant_of(caller, tenant),
+            billed_to=billed_to,
+        )
+        async with self._calls.entry(call) as entry:
+            async with _within(question.deadline_s or self._deadline_s) as left_s:
+                version = self._version(call, prompt)
+                with self._metrics.stage("retrieve"):
+                    passages = await self._retrieve(call.tenant, question, version.template)
+                if not passages and not question.metrics:
+                    draft = self._nothing_to_go_on(call, version)
+                else:
+                    request = self._render(call, version, passages, left_s)
+                    with self._metrics.stage("complete"):
+                        completion = await self._complete(request)
+                    with self._metrics.stage("ground"):
+                        draft = _check(call, version, passages, request, completion)
+                cost = self._cost(draft.completion)
+            with self._metrics.stage("seal"):
+                return await to_the_end(self._seal(entry, call, draft, cost))
+
+    async def look_up(self, insight_id: str, caller: Principal, *, tenant: str | None) -> Insight:
+        """A stored insight as it stands now; who read it goes into the audit log.
+
+        Args:
+            insight_id: its id.
+            caller: who reads.
+            tenant: whose insight it has to be; None lets a platform key read any.
+
+        Raises:
+            InsightNotFound: there is none, or not for this tenant.
+            LogUnavailable: the reading cannot be logged.
+        """
+        insight = await asyncio.to_thread(self._records.get, insight_id, tenant)
+        await self._calls.note_read(insight_id, caller)
+        return insight
+
+    def _version(self, call: Call, pinned: PromotedVersion | None) -> PromotedVersion:
+        policy = self._policies.get(call.question.use_case)
+        if policy is None or (policy.tenants is not None and call.tenant not in policy.tenants):
+            raise UseCaseNotFound(f"there is no use case {call.question.use_case!r} for this tenant")
+        return pinned or self._prompts.current(policy.prompt, policy.alias)
+
+    def _nothing_to_go_on(self, call: Call, version: PromotedVersion) -> Draft:
+        """Without a passage or a metric no model is asked: it could only make something up."""
+        text = NO_MATCH if call.question.filters else NO_DOCUMENTS
+        return Draft(
+            version=version,
+            passages=(),
+            request=None,
+            completion=Completion(
+                text=text, stop_reason="end", usage=Usage(), provider=NOBODY, model=NOBODY, attempts=0
+            ),
+            grounded=Grounded(answer=text, claims=[], abstained=True),
+        )
+
+    def _render(
+        self, call: Call, version: PromotedVersion, passages: Sequence[Passage], left_s: Callable[[], float]
+    ) -> CompletionRequest:
+        template, question = version.template, call.question
+        supplied: dict[str, Value] = {
+            "question": question.question,
+            "passages": passages,
+            "metrics": question.metrics,
+            "today": datetime.fromtimestamp(self._clock(), UTC).date(),
+        }
+        values = {name: value for name, value in supplied.items() if name in template.variables}
+        request = CompletionRequest(
+            messages=render(template, values, call_key(self._delimiter_secret, call.id)),
+            max_output_tokens=template.model.max_output_tokens,
+            temperature=template.model.temperature,
+            output_schema=template.output_schema,
+            parameters=template.model.model_dump(),
+            material=Material(question=question.question, passages=tuple(passages), metrics=tuple(question.metrics)),
+            timeout_s=left_s(),
+        )
+        limit = None if question.max_cost_usd is None else parse_usd(question.max_cost_usd)
+        return self._gate.admit(request, limit)
+
+    def _cost(self, completion: Completion) -> int:
+        if completion.provider == NOBODY:
+            return 0
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        return self._price(completion.provider, completion.model, completion.usage, now)
+
+    async def _seal(self, entry: OpenCall, call: Call, draft: Draft, cost: int) -> Insight:
+        """Write the outcome, then the record that carries its position."""
+        position = await entry.close("served", _outcome_body(call, draft, cost))
+        completion, version = draft.completion, draft.version
+        insight = Insight(
+            id=call.id,
+            use_case=call.question.use_case,
+            status="served",
+            answer=draft.grounded.answer,
+            claims=draft.grounded.claims,
+            passages=list(draft.passages),
+            abstained=draft.grounded.abstained,
+            prompt=PromptRef(name=version.name, version=version.version, alias=version.alias),
+            provider=ProviderRef(name=completion.provider, model=completion.model, attempts=completion.attempts),
+            usage=UsageRecord(**asdict(completion.usage)),
+            cost_usd=format_usd(cost),
+            audit=position,
+            created_at=datetime.fromtimestamp(self._clock(), UTC),
+        )
+        try:
+            await asyncio.to_thread(self._records.save, insight, call.tenant, call.billed_to, call.question, call.salt)
+        except Exception as error:
+            # Whatever kept the record from being stored, the log must not go on saying that it was served.
+            await entry.correct(error.code if isinstance(error, AssayError) else "internal-error")
+            raise
+        self._count(insight, completion, cost)
+        return insight
+
+    def _count(self, insight: Insight, completion: Completion, cost: int) -> None:
+        for claim in insight.claims or ():
+            self._metrics.claims.labels(insight.use_case, str(claim.grounded).lower()).inc()
+        for bucket, tokens in asdict(completion.usage).items():
+            self._metrics.tokens.labels(completion.provider, completion.model, bucket).inc(tokens)
+        self._metrics.cost.labels(completion.provider, completion.model).inc(cost)
+
+
+def _check(
+    call: Call,
+    version: PromotedVersion,
+    passages: Sequence[Passage],
+    request: CompletionRequest,
+    completion: Completion,
+) -> Draft:
+    grounded = ground(completion.text, passages, call.question.metrics, version.template.output_schema)
+    return Draft(version=version, passages=passages, request=request, completion=completion, grounded=grounded)
+
+
+def _tenant_of(caller: Principal, named: str | None) -> str:
+    tenant = caller.tenant or named
+    if tenant is None:
+        raise InvalidInput("a platform key has no tenant of its own; name one")
+    assert named in {None, tenant}, "access lets no tenant key name another tenant"  # noqa: S101 - only a bug
+    return tenant
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncGenerator[Callable[[], float]]:
+    """Stop the work when its time is over; gives a function that says how many seconds are left."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    limit = asyncio.timeout_at(end)
+    try:
+        async with limit:
+            yield lambda: max(end - loop.time(), 0.001)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise DeadlineExceeded(f"no answer within {seconds:g} s; allow more with deadline_s") from error
+
+
+def _outcome_body(call: Call, draft: Draft, cost: int) -> dict[str, JsonValue]:
+    """Ids, hashes and commitments of an answer."""
+    completion, version = draft.completion, draft.version
+    sent = [message.content for message in draft.request.messages] if draft.request else []
+    usage: dict[str, JsonValue] = dict(asdict(completion.usage))
+    return {
+        "prompt": {"name": version.name, "version": version.version, "content_hash": version.content_hash},
+        "provider": completion.provider,
+        "model": completion.model,
+        "attempts": completion.attempts,
+        "vendor_request": completion.request_id,
+        "usage": usage,
+        "cost_nano_usd": cost,
+        "passages": [passage.id for passage in draft.passages],
+        "messages": messages_commitment(sent, call.salt),
+        "completion": commitment(completion.text, call.salt),
+        "answer": commitment(draft.grounded.answer, call.salt),
+        "abstained": draft.grounded.abstained,
+    }

@@ -1,0 +1,90 @@
+"""Whether this process can answer: one probe for each thing it needs."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from registry.errors import AssayError
+from serving.active_prompt import ActivePrompts
+
+PROBE_S_MAX = 2.0
+KEPT_S = 1.0
+"""Reports are kept this long: whoever asks often costs the dependencies nothing."""
+
+State = Literal["ok", "degraded", "down"]
+"""ok; degraded: answers go on, somebody should look; down: nothing can be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a probe found."""
+
+    state: State
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All probes together."""
+
+    status: Literal["ready", "degraded", "not-ready"]
+    dependencies: Mapping[str, Health]
+
+
+Probe = Callable[[], Awaitable[Health]]
+
+
+class Readiness:
+    """Runs the probes side by side, each bounded, and keeps the report for a second."""
+
+    def __init__(self, probes: Mapping[str, Probe], clock: Callable[[], float] = time.monotonic) -> None:
+        self._probes = probes
+        self._clock = clock
+        self._kept: tuple[float, Report] | None = None
+        self._asking = asyncio.Lock()
+
+    async def report(self) -> Report:
+        """The state of every dependency, at most a second old."""
+        async with self._asking:
+            if self._kept is None or self._kept[0] <= self._clock():
+                found = await asyncio.gather(*(_bounded(probe) for probe in self._probes.values()))
+                report = _summary(dict(zip(self._probes, found, strict=True)))
+                self._kept = (self._clock() + KEPT_S, report)
+            return self._kept[1]
+
+
+def prompt_probe(prompts: ActivePrompts) -> Probe:
+    """Down when there is nothing to serve because MLflow is away; degraded when the last good version serves."""
+
+    async def probe() -> Health:
+        states = prompts.states().values()
+        away = any(state.trouble == "mlflow-unavailable" for state in states)
+        if away and any(state.version is None for state in states):
+            return Health("down", "MLflow does not answer and there is no last good prompt")
+        if away:
+            return Health("degraded", "MLflow does not answer; the last good prompts serve")
+        if any(state.freshness == "missing" for state in states):
+            return Health("degraded", "a use case has no promoted prompt version")
+        if any(state.freshness == "stale" for state in states):
+            return Health("degraded", "a promoted version cannot be used; the last good one serves")
+        return Health("ok")
+
+    return probe
+
+
+async def _bounded(probe: Probe) -> Health:
+    try:
+        async with asyncio.timeout(PROBE_S_MAX):
+            return await probe()
+    except TimeoutError:
+        return Health("down", f"no answer within {PROBE_S_MAX:g} s")
+    except AssayError as error:
+        return Health("down", error.code)  # the message may name addresses
+
+
+def _summary(found: Mapping[str, Health]) -> Report:
+    states = {health.state for health in found.values()}
+    status = "not-ready" if "down" in states else "degraded" if "degraded" in states else "ready"
+    return Report(status, found)

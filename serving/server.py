@@ -1,0 +1,60 @@
+"""Runs the application under uvicorn, with as many worker processes as asked for."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from serving.json_logs import log_config
+from serving.metrics import SHARED_DIRECTORY
+from serving.settings import ServingSettings
+
+GRACE_S = 20
+"""How long calls in flight may go on after the process is told to stop."""
+KEEP_ALIVE_S = 75
+"""Longer than the usual 60 s of a proxy, so that the proxy is the one that closes."""
+
+
+def run(*, port: int | None = None, workers: int = 1) -> None:
+    """Serve until told to stop.
+
+    Args:
+        port: instead of ASSAY_API_PORT.
+        workers: processes, each a whole API; they share the registry and nothing else.
+
+    Raises:
+        ExposedWithoutGuard: ASSAY_HOST is not loopback and a guard is missing.
+    """
+    settings = ServingSettings()
+    settings.require_guards()
+    if workers > 1:
+        _share_metrics(settings.home / "run" / "metrics")
+    options: dict[str, Any] = {}
+    if settings.tls_certificate is not None:
+        options |= {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
+    uvicorn.run(
+        "serving.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.api_port if port is None else port,
+        workers=workers,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=log_config(),
+        access_log=False,  # the application writes its own, with request ids and without addresses
+        server_header=False,
+        proxy_headers=settings.behind_proxy,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        **options,
+    )
+
+
+def _share_metrics(directory: Path) -> None:
+    """An empty directory for the workers' numbers; the workers inherit the variable that names it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    os.environ[SHARED_DIRECTORY] = str(directory)

@@ -1,0 +1,112 @@
+"""What the serving process reads from its environment, once, at this door.
+
+* ExposedWithoutGuard (InvalidInput) - the address is not loopback and a guard is missing
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, StringConstraints
+
+from registry.errors import InvalidInput
+from registry.settings import RegistrySettings
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+NameList = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+( *, *[a-z0-9_-]+)*$")]
+
+
+class ExposedWithoutGuard(InvalidInput):
+    """ASSAY_HOST would open the platform to a network without the guards that this needs."""
+
+
+class ServingSettings(RegistrySettings):
+    """Address, model providers and limits of the API; each field is an environment variable of docs/settings.md."""
+
+    host: str = Field(default="127.0.0.1", validation_alias=AliasChoices("ASSAY_HOST", "host"))
+    api_port: Port = Field(default=8000, validation_alias=AliasChoices("ASSAY_API_PORT", "api_port"))
+
+    # Which models answer, in the order in which they are tried.
+    chain: NameList | None = Field(default=None, validation_alias=AliasChoices("ASSAY_PROVIDERS", "chain"))
+    openai_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key")
+    )
+    openai_base_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url")
+    )
+    openai_model: str = Field(default="gpt-5-mini", validation_alias=AliasChoices("ASSAY_OPENAI_MODEL", "openai_model"))
+    local_llm: bool = Field(default=False, validation_alias=AliasChoices("ASSAY_LOCAL_LLM", "local_llm"))
+    llm_port: Port = Field(default=8081, validation_alias=AliasChoices("ASSAY_LLM_PORT", "llm_port"))
+
+    script: Path | None = Field(default=None, validation_alias=AliasChoices("ASSAY_SCRIPT", "script"))
+    """Rows that the provider `scripted` answers with."""
+
+    policies: Path = Field(default=Path("policies"), validation_alias=AliasChoices("ASSAY_POLICIES", "policies"))
+    """Directory of the use cases, one YAML file each."""
+    deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(
+        default=30.0, validation_alias=AliasChoices("ASSAY_DEADLINE_S", "deadline_s")
+    )
+    """How long one insight may take when the caller does not say."""
+
+    # The guards without which only loopback is served.
+    tls_certificate: Path | None = Field(
+        default=None, validation_alias=AliasChoices("ASSAY_TLS_CERTIFICATE", "tls_certificate")
+    )
+    tls_key: Path | None = Field(default=None, validation_alias=AliasChoices("ASSAY_TLS_KEY", "tls_key"))
+    behind_proxy: bool = Field(default=False, validation_alias=AliasChoices("ASSAY_BEHIND_PROXY", "behind_proxy"))
+    mlflow_username: str | None = Field(
+        default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_USERNAME", "mlflow_username")
+    )
+    mlflow_password: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_PASSWORD", "mlflow_password")
+    )
+    prefect_auth: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("PREFECT_SERVER_API_AUTH_STRING", "prefect_auth")
+    )
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The chain: as named, else by the vendor keys present, else `extractive`, which needs none."""
+        if self.chain is not None:
+            return tuple(name.strip() for name in self.chain.split(","))
+        return ("openai",) if self.openai_api_key is not None else ("extractive",)
+
+    def require_guards(self) -> None:
+        """Refuse an address that others can reach while a guard is missing.
+
+        Raises:
+            ExposedWithoutGuard: names every guard that is missing.
+        """
+        if _is_loopback(self.host):
+            return
+        guards = {
+            "MLflow auth (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD)": self.mlflow_username
+            and self.mlflow_password,
+            "a Prefect auth string (PREFECT_SERVER_API_AUTH_STRING)": self.prefect_auth,
+            "the engine's key (QDRANT_API_KEY)": self._has_engine_key(),
+            "TLS (ASSAY_TLS_CERTIFICATE and ASSAY_TLS_KEY) or ASSAY_BEHIND_PROXY=1": (
+                self.tls_certificate and self.tls_key
+            )
+            or self.behind_proxy,
+        }
+        missing = [name for name, present in guards.items() if not present]
+        if missing:
+            raise ExposedWithoutGuard(
+                f"ASSAY_HOST={self.host!r} would open the API beyond this machine without "
+                f"{'; '.join(missing)}; set these, or leave ASSAY_HOST at 127.0.0.1"
+            )
+
+    def _has_engine_key(self) -> bool:
+        try:
+            return bool(self.engine_key)
+        except InvalidInput:
+            return False
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,203 @@
+"""The composition root of the serving process: every part is made here, and tests replace those at the rim."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.audit.log import AuditLog
+from registry.audit.vault import Vault
+from registry.corpus.collection import Corpus
+from registry.database import Database, open_database
+from registry.embedding import load_embedder
+from registry.insight_records import InsightRecords
+from registry.prompts.policy import Policy, load_policy
+from registry.prompts.promoted import PromotedPrompts
+from registry.signals import read_signal
+from registry.tenants import Keys, Tenants
+from serving.access import Access
+from serving.active_prompt import SIGNAL, ActivePrompts
+from serving.background import Background
+from serving.budget_gate import BudgetGate, PricedModel
+from serving.call_log import CallLog, Outcome
+from serving.insights import Insights
+from serving.metrics import Metrics
+from serving.providers.chain import Chain, ProviderPolicy, build_providers
+from serving.readiness import Health, Readiness, prompt_probe
+from serving.retrieval import retriever
+from serving.settings import ServingSettings
+
+logger = logging.getLogger(__name__)
+
+POLICIES_MAX = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The parts of one process, built and connected."""
+
+    settings: ServingSettings
+    database: Database
+    access: Access
+    insights: Insights
+    records: InsightRecords
+    log: AuditLog
+    calls: CallLog
+    prompts: ActivePrompts
+    promoted: PromotedPrompts
+    corpus: Corpus
+    providers: Chain
+    readiness: Readiness
+    metrics: Metrics
+    background: Background
+    webhook_secret: str
+
+    async def start(self) -> None:
+        """Have prompts to serve and keep them fresh."""
+        await self.prompts.start()
+        self.background.start("follow-signal", self.prompts.follow_signal)
+        self.background.start("poll-mlflow", self.prompts.poll)
+
+    async def aclose(self) -> None:
+        """Stop and close everything; the audit log last, when every call has its outcome."""
+        await self.background.aclose()
+        await self.calls.drain()
+        for name, close in (
+            ("providers", self.providers.aclose),
+            ("corpus", self.corpus.aclose),
+            ("promoted", self.promoted.aclose),
+        ):
+            try:
+                await close()
+            except Exception:
+                logger.exception("%s did not close in good order", name)
+        self.metrics.close()
+        await asyncio.to_thread(self.log.close)
+        self.database.close()
+
+
+def build(
+    settings: ServingSettings,
+    *,
+    role: str = "serve",
+    providers: Chain | None = None,
+    corpus: Corpus | None = None,
+    promoted: PromotedPrompts | None = None,
+) -> Services:
+    """Connect the parts of a process; nothing runs yet.
+
+    Args:
+        settings: read at the door.
+        role: first half of the name of this process's audit log.
+        providers: instead of the chain that the settings name.
+        corpus: instead of the one behind QDRANT_URL.
+        promoted: instead of MLflow's prompts.
+
+    Raises:
+        AssayError: a setting, a key or the database is missing; nothing stays open then.
+    """
+    with ExitStack() as opened:
+        policies = load_policies(settings.policies)
+        database = open_database(settings.database_url)
+        opened.callback(database.close)
+        log = AuditLog.open(settings.home / "audit", role)
+        opened.callback(log.close)
+        services = _connect(
+            settings,
+            policies,
+            database,
+            log,
+            providers or build_providers(settings.providers, _provider_policy(settings)),
+            corpus or Corpus(settings.qdrant_url, settings.engine_key, load_embedder()),
+            promoted or PromotedPrompts(settings.mlflow_url, settings.home, database),
+        )
+        opened.pop_all()
+        return services
+
+
+def _connect(
+    settings: ServingSettings,
+    policies: Mapping[str, Policy],
+    database: Database,
+    log: AuditLog,
+    providers: Chain,
+    corpus: Corpus,
+    promoted: PromotedPrompts,
+) -> Services:
+    metrics = Metrics()
+    vault = Vault(database, settings.master_key)
+    records = InsightRecords(database, vault)
+    slots = {(policy.prompt, policy.alias) for policy in policies.values()}
+    prompts = ActivePrompts(promoted, database, sorted(slots), metrics, holder=f"{socket.gethostname()}:{os.getpid()}")
+
+    def count(use_case: str, outcome: Outcome) -> None:
+        metrics.insights.labels(use_case if use_case in policies else "unknown", outcome).inc()
+
+    calls = CallLog(log, vault.subject_hash, count)
+    insights = Insights(
+        policies=policies,
+        prompts=prompts,
+        retrieve=retriever(corpus),
+        complete=providers.complete,
+        gate=BudgetGate([PricedModel(provider.name, provider.model) for provider in providers.providers]),
+        calls=calls,
+        records=records,
+        metrics=metrics,
+        delimiter_secret=settings.master_key,
+        deadline_s=settings.deadline_s,
+    )
+    return Services(
+        settings=settings,
+        database=database,
+        access=Access(Keys(database), Tenants(database)),
+        insights=insights,
+        records=records,
+        log=log,
+        calls=calls,
+        prompts=prompts,
+        promoted=promoted,
+        corpus=corpus,
+        providers=providers,
+        readiness=_readiness(database, corpus, prompts),
+        metrics=metrics,
+        background=Background(lambda task: metrics.background_crashes.labels(task).inc()),
+        webhook_secret=settings.webhook_secret,
+    )
+
+
+def load_policies(directory: Path) -> dict[str, Policy]:
+    """Every use case of a directory, by name.
+
+    Raises:
+        InvalidPolicy: a file cannot be used.
+    """
+    names = sorted(path.stem for path in directory.glob("*.yaml"))[:POLICIES_MAX]
+    if not names:
+        logger.warning("no use case in %s: every question will be refused; set ASSAY_POLICIES", directory)
+    return {name: load_policy(directory, name) for name in names}
+
+
+def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts) -> Readiness:
+    async def ask_database() -> Health:
+        await asyncio.to_thread(read_signal, database, SIGNAL)
+        return Health("ok")
+
+    async def ask_engine() -> Health:
+        await corpus.ping()
+        return Health("ok")
+
+    return Readiness({"database": ask_database, "engine": ask_engine, "prompts": prompt_probe(prompts)})
+
+
+def _provider_policy(settings: ServingSettings) -> ProviderPolicy:
+    return ProviderPolicy(
+        openai_api_key=settings.openai_api_key,
+        openai_model=settings.openai_model,
+        openai_base_url=settings.openai_base_url,
+        local_base_url=f"http://127.0.0.1:{settings.llm_port}/v1",
+        script=settings.script,
+    )
