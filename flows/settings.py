@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from registry.errors import InvalidInput
 from registry.settings import RegistrySettings
@@ -11,13 +11,11 @@ from registry.settings import RegistrySettings
 class FlowSettings(RegistrySettings):
     """The registry's settings and the addresses of the API and of Prefect."""
 
-    url: str | None = Field(default=None, validation_alias=AliasChoices("ASSAY_URL", "url"))
-    key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("ASSAY_KEY", "key"))
-    api_port: int = Field(default=8000, validation_alias=AliasChoices("ASSAY_API_PORT", "api_port"))
-    prefect_port: int = Field(default=4200, validation_alias=AliasChoices("ASSAY_PREFECT_PORT", "prefect_port"))
-    prefect_api_url: str | None = Field(
-        default=None, validation_alias=AliasChoices("PREFECT_API_URL", "prefect_api_url")
-    )
+    url: str | None = Field(default=None, validation_alias="ASSAY_URL")
+    key: SecretStr | None = Field(default=None, validation_alias="ASSAY_KEY")
+    api_port: int = Field(default=8000, validation_alias="ASSAY_API_PORT")
+    prefect_port: int = Field(default=4200, validation_alias="ASSAY_PREFECT_PORT")
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
 
     @property
     def api_url(self) -> str:

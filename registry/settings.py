@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from registry.errors import InvalidInput
@@ -12,27 +12,18 @@ from registry.errors import InvalidInput
 class RegistrySettings(BaseSettings):
     """Addresses and secrets of the stores; each field is an environment variable of docs/settings.md."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    # The prefix is for lookups by field name: without it `home` would be read from HOME.
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_prefix="ASSAY_")
 
-    home: Path = Field(default=Path(".assay"), validation_alias=AliasChoices("ASSAY_HOME", "home"))
-    assay_database_url: str | None = Field(
-        default=None, validation_alias=AliasChoices("ASSAY_DATABASE_URL", "database_url")
-    )
-    mlflow_port: int = Field(default=5000, validation_alias=AliasChoices("ASSAY_MLFLOW_PORT", "mlflow_port"))
-    mlflow_tracking_uri: str | None = Field(
-        default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "mlflow_tracking_uri")
-    )
-    qdrant_port: int = Field(default=6333, validation_alias=AliasChoices("ASSAY_QDRANT_PORT", "qdrant_port"))
-    qdrant_address: str | None = Field(default=None, validation_alias=AliasChoices("QDRANT_URL", "qdrant_address"))
-    qdrant_api_key: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("QDRANT_API_KEY", "qdrant_api_key")
-    )
-    assay_master_key: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("ASSAY_MASTER_KEY", "assay_master_key")
-    )
-    assay_webhook_secret: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("ASSAY_WEBHOOK_SECRET", "assay_webhook_secret")
-    )
+    home: Path = Field(default=Path(".assay"), validation_alias="ASSAY_HOME")
+    assay_database_url: str | None = Field(default=None, validation_alias="ASSAY_DATABASE_URL")
+    mlflow_port: int = Field(default=5000, validation_alias="ASSAY_MLFLOW_PORT")
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    qdrant_port: int = Field(default=6333, validation_alias="ASSAY_QDRANT_PORT")
+    qdrant_address: str | None = Field(default=None, validation_alias="QDRANT_URL")
+    qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")
+    assay_master_key: SecretStr | None = Field(default=None, validation_alias="ASSAY_MASTER_KEY")
+    assay_webhook_secret: SecretStr | None = Field(default=None, validation_alias="ASSAY_WEBHOOK_SECRET")
 
     def model_post_init(self, _context: Any, /) -> None:
         """Make home absolute, so that a child process with another working directory finds the same one."""

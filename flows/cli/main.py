@@ -5,10 +5,9 @@ Exit codes: 0 done, 1 a gate or check failed or was refused, 2 wrong usage or in
 
 import sys
 
-import click
 import typer
 
-from flows.cli import ask, lifecycle
+from flows.cli import ask, ingest, lifecycle, prompts
 from registry.errors import AssayError, InvalidInput, Unavailable
 
 app = typer.Typer(
@@ -21,6 +20,8 @@ app = typer.Typer(
 )
 for command in (lifecycle.up, lifecycle.down, lifecycle.status, lifecycle.doctor, lifecycle.serve, ask.ask):
     app.command()(command)
+app.command()(ingest.ingest)
+app.add_typer(prompts.app, name="prompts")
 
 
 def exit_code(error: Exception) -> int:
@@ -36,20 +37,13 @@ def main() -> None:
     from infra.local.errors import PlatformError
 
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        fail("interrupted")
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        app()
     except AssayError as error:
         fail(error.message)
         sys.exit(exit_code(error))
     except PlatformError as error:
         fail(str(error))
         sys.exit(3)
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

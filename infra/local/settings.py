@@ -9,7 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class LocalSettings(BaseSettings):
     """Where the platform lives on this machine; each field is an environment variable of docs/settings.md."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    # The prefix is for lookups by field name: without it `home` would be read from HOME.
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_prefix="ASSAY_")
 
     home: Path = Field(default=Path(".assay"), validation_alias="ASSAY_HOME")
     host: str = Field(default="127.0.0.1", validation_alias="ASSAY_HOST")
