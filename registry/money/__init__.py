@@ -1,1 +1,4 @@
-"""TODO-map."""
+"""What things cost, in whole nano-USD (a billionth of a dollar).
+
+* prices: tokens of a provider's model into money
+"""
