@@ -120,7 +120,8 @@ def _tariffs(provider: str, model: str, day: date) -> tuple[Tariff, ...]:
 
 
 def _from_price(price: Any) -> tuple[Tariff, ...]:
-    starts = {tier.start for value in vars(price).values() for tier in getattr(value, "tiers", ())}
+    values: list[Any] = list(price.__dict__.values())
+    starts: set[int] = {tier.start for value in values for tier in getattr(value, "tiers", ())}
     return tuple(Tariff(above=above, rates=_rates(price, above)) for above in sorted({-1, *starts}, reverse=True))
 
 
