@@ -19,13 +19,19 @@ class Kind:
 
     per_model: bool
     """True: it has to be shown with the very provider and model that will serve."""
-    command: str
-    """How to make it; `{name}`, `{version}` and `{dataset}` are filled in."""
+    remedy: str
+    """How to get it; `{name}`, `{version}` and `{dataset}` are filled in."""
 
 
 KINDS: Mapping[str, Kind] = {
-    "lint": Kind(per_model=False, command="assay prompts lint FILE (mend it, then push again)"),
-    "evaluation": Kind(per_model=True, command="assay evaluate run --prompt {name}/{version} --dataset {dataset}"),
+    "lint": Kind(
+        per_model=False,
+        remedy="see `assay prompts show {name}/{version}`, mend the file and push it again",
+    ),
+    "evaluation": Kind(
+        per_model=True,
+        remedy="run `assay evaluate run --prompt {name}/{version} --dataset {dataset} --tenant TENANT`",
+    ),
 }
 
 
@@ -96,7 +102,7 @@ def _problems(
         return
     what = f"{requirement.kind} with {provider} {model}" if kind.per_model else requirement.kind
     dataset = requirement.dataset or "DATASET"
-    remedy = "run: " + kind.command.format(name=version.name, version=version.version, dataset=dataset)
+    remedy = kind.remedy.format(name=version.name, version=version.version, dataset=dataset)
     if found is None:
         yield f"no {what} for this content; {remedy}"
         return

@@ -131,7 +131,9 @@ class Promoter:
         }
         if not decision.allowed:
             self._note("prompt.promotion-refused", body | {"missing": len(decision.missing)})
-            raise PromotionRefused(_refusal(policy, version, decision), missing=list(decision.missing))
+            raise PromotionRefused(
+                _refusal(policy, version, decision), policy=policy.summary, missing=[*decision.missing]
+            )
         record = self._record(policy, version, decision, promoted_by)
         self._note("prompt.promotion", {**body, "promotion": record.id, "evidence": [*record.evidence]})
         self._write(record)

@@ -8,13 +8,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError
 from pydantic import JsonValue as PydanticJson
 
-from registry.errors import InvalidInput, JsonValue
+from registry.errors import InvalidInput
 from registry.insights import Name, Record
 from registry.messages import Role
 
@@ -182,6 +182,17 @@ def validate_template(value: object) -> PromptTemplate:
 
 
 def to_yaml(template: PromptTemplate) -> str:
-    """Write a template as YAML that `parse_template` reads back to the same record."""
-    body = cast("dict[str, JsonValue]", template.model_dump(mode="json", exclude_defaults=True))
-    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=100)
+    """Write a template as YAML that `parse_template` reads back to the same record; defaults are left out."""
+    body = template.model_dump(mode="json", exclude_defaults=True)
+    return yaml.dump(body, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _BlockDumper(yaml.SafeDumper):
+    """Writes text of several lines as a block, as people do: a diff of two versions reads line by line."""
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_BlockDumper.add_representer(str, _block)

@@ -1,0 +1,117 @@
+"""What `assay prompts` does: MLflow over REST, the registry's database, the audit log."""
+
+import getpass
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+from flows.settings import FlowSettings
+from registry.audit.log import AuditLog
+from registry.database import Database, open_database
+from registry.prompts.evidence import Evidence, evidence_for
+from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.policy import Policy, load_policy
+from registry.prompts.promotion import Promoter, Promotion, ServingModel
+from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
+from registry.prompts.schema import PromptTemplate
+from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource
+from serving.providers.chain import ProviderPolicy, build_providers
+from serving.settings import ServingSettings
+
+CANDIDATE = "candidate"
+"""The alias of the version that waits for its evaluation."""
+
+
+async def push(template: PromptTemplate, message: str) -> Pushed:
+    """Make the template a version, unless the newest has its content, and point `candidate` at it."""
+    async with _mlflow() as rest:
+        publisher = PromptPublisher(rest)
+        pushed = await publisher.push(template, message)
+        await publisher.set_alias(template.name, CANDIDATE, pushed.version.version)
+        return pushed
+
+
+async def list_prompts() -> tuple[PromptSummary, ...]:
+    """All prompts by name."""
+    async with _mlflow() as rest:
+        return await PromptPublisher(rest).list()
+
+
+async def find(reference: PromptReference) -> PromotedVersion:
+    """The version that a reference names."""
+    async with _mlflow() as rest:
+        return await PromptSource(rest).find(reference)
+
+
+async def find_both(before: PromptReference, after: PromptReference) -> tuple[PromotedVersion, PromotedVersion]:
+    """The two versions of a comparison."""
+    async with _mlflow() as rest:
+        source = PromptSource(rest)
+        return await source.find(before), await source.find(after)
+
+
+def evidence(version: PromotedVersion) -> tuple[Evidence, ...]:
+    """What was shown about the version, newest first."""
+    with _database() as database:
+        return evidence_for(database, version.name, version.content_hash)
+
+
+async def promote(name: str, version: int) -> tuple[Promotion, Policy]:
+    """Promote a version with every model of the chain that this environment would serve."""
+    settings = ServingSettings()
+    models = await _models(settings)
+    async with _mlflow() as rest:
+        found = await PromptSource(rest).find(PromptReference(name=name, version=version))
+        policy = load_policy(settings.policies, found.template.use_case)
+        with _database() as database, _audit_log() as log:
+            promoter = Promoter(database, move_alias=PromptPublisher(rest).set_alias, note=log.note_now)
+            return await promoter.promote(policy, found, models, _who()), policy
+
+
+async def _models(settings: ServingSettings) -> list[ServingModel]:
+    chain = build_providers(
+        settings.providers,
+        ProviderPolicy(
+            openai_api_key=settings.openai_api_key,
+            openai_model=settings.openai_model,
+            openai_base_url=settings.openai_base_url,
+            script=settings.script,
+        ),
+    )
+    try:
+        return [ServingModel(provider=provider.name, model=provider.model) for provider in chain.providers]
+    finally:
+        await chain.aclose()
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"
+
+
+@asynccontextmanager
+async def _mlflow() -> AsyncGenerator[MlflowRest]:
+    rest = MlflowRest(FlowSettings().mlflow_url)
+    try:
+        yield rest
+    finally:
+        await rest.aclose()
+
+
+@contextmanager
+def _database() -> Generator[Database]:
+    database = open_database(FlowSettings().database_url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _audit_log() -> Generator[AuditLog]:
+    log = AuditLog.open(FlowSettings().home / "audit", "cli")
+    try:
+        yield log
+    finally:
+        log.close()

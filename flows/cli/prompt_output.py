@@ -1,0 +1,176 @@
+"""How `assay prompts` shows things: tables and colours for people, plain documents for machines."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.text import Text
+
+from flows.cli import console
+from registry.prompts.evidence import Evidence
+from registry.prompts.lint import LintFinding, lint
+from registry.prompts.policy import Policy
+from registry.prompts.promotion import Promotion, PromotionRefused
+from registry.prompts.publishing import PromptSummary, Pushed
+from registry.prompts.schema import to_yaml
+from registry.prompts.versions import PromotedVersion
+
+CONTEXT_LINES = 3
+
+
+def label(version: PromotedVersion) -> str:
+    """`NAME/VERSION`."""
+    return f"{version.name}/{version.version}"
+
+
+def pushed_document(pushed: Pushed) -> dict[str, Any]:
+    """A push, for machines."""
+    version = pushed.version
+    return {
+        "name": version.name,
+        "version": version.version,
+        "content_hash": version.content_hash,
+        "created": pushed.created,
+        "findings": finding_rows(lint(version.template)),
+    }
+
+
+def finding_rows(findings: Sequence[LintFinding]) -> list[dict[str, Any]]:
+    """Findings, for machines."""
+    return [asdict(finding) for finding in findings]
+
+
+def print_findings(findings: Sequence[LintFinding]) -> None:
+    """Findings, for people; nothing when there are none."""
+    out = Console()
+    for finding in findings:
+        style = "red" if finding.severity == "error" else "yellow"
+        out.print(Text.assemble((f"{finding.severity} {finding.code}: ", style), finding.message), soft_wrap=True)
+
+
+def summary_document(prompt: PromptSummary) -> dict[str, Any]:
+    """A prompt of the list, for machines."""
+    return {
+        "name": prompt.name,
+        "newest": prompt.newest,
+        "aliases": dict(prompt.aliases),
+        "description": prompt.description,
+        "updated_at": _time(prompt.updated_ms),
+    }
+
+
+def summary_row(prompt: PromptSummary) -> tuple[object, ...]:
+    """A prompt of the list, for people."""
+    aliases = "\n".join(f"{alias} → {version}" for alias, version in sorted(prompt.aliases.items()))
+    return prompt.name, prompt.newest, aliases, _time(prompt.updated_ms)[:16], prompt.description
+
+
+def version_document(version: PromotedVersion, evidence: Sequence[Evidence]) -> dict[str, Any]:
+    """One version, for machines."""
+    return {
+        "name": version.name,
+        "version": version.version,
+        "alias": version.alias or None,
+        "content_hash": version.content_hash,
+        "prompt": version.template.model_dump(mode="json"),
+        "findings": finding_rows(lint(version.template)),
+        "evidence": [_evidence_document(each) for each in evidence],
+    }
+
+
+def print_version(version: PromotedVersion, evidence: Sequence[Evidence]) -> None:
+    """One version, for people."""
+    out = Console()
+    alias = f" @{version.alias}" if version.alias else ""
+    title = Text.assemble((f"{label(version)}{alias}", "bold"), (f"  content {version.content_hash}", "dim"))
+    out.print(title, soft_wrap=True)
+    out.print(Syntax(to_yaml(version.template), "yaml", word_wrap=True, background_color="default"))
+    print_findings(lint(version.template))
+    rows = (
+        (
+            each.kind,
+            each.verdict,
+            f"{each.provider} {each.model}",
+            each.dataset,
+            _time(each.created_ms)[:16],
+            each.run_id,
+        )
+        for each in evidence
+    )
+    console.print_table("Evidence", ("kind", "verdict", "model", "dataset", "when", "MLflow run"), rows)
+
+
+def diff_lines(before: PromotedVersion, after: PromotedVersion) -> list[str]:
+    """A unified diff of the two versions as YAML; empty when they are equal."""
+    old, new = to_yaml(before.template).splitlines(), to_yaml(after.template).splitlines()
+    return list(difflib.unified_diff(old, new, label(before), label(after), n=CONTEXT_LINES, lineterm=""))
+
+
+def print_diff(lines: Sequence[str]) -> None:
+    """A diff in colours."""
+    out = Console()
+    for line in lines:
+        out.print(Text(line, style=_diff_style(line)), soft_wrap=True)
+    if not lines:
+        typer.echo("no difference")
+
+
+def promotion_document(promotion: Promotion, policy: Policy) -> dict[str, Any]:
+    """A promotion, for machines."""
+    return {
+        "promoted": True,
+        "name": promotion.prompt_name,
+        "version": promotion.prompt_version,
+        "alias": policy.alias,
+        "use_case": policy.use_case,
+        "policy": policy.summary,
+        "record": promotion.id,
+        "content_hash": promotion.content_hash,
+        "evidence": list(promotion.evidence),
+        "missing": [],
+    }
+
+
+def print_refusal(name: str, version: int, refused: PromotionRefused, *, as_json: bool) -> None:
+    """What is missing and how to get it."""
+    missing = refused.details.get("missing")
+    sentences = [str(sentence) for sentence in missing] if isinstance(missing, list) else [refused.message]
+    policy = str(refused.details.get("policy", ""))
+    if as_json:
+        refusal = {"promoted": False, "name": name, "version": version, "policy": policy, "missing": sentences}
+        console.print_json(refusal)
+        return
+    console.fail(f"{name}/{version} is not promoted; the policy is {policy}, and it misses:")
+    for sentence in sentences:
+        console.note(f"  - {sentence}")
+
+
+def _evidence_document(each: Evidence) -> dict[str, Any]:
+    return {
+        "id": each.id,
+        "kind": each.kind,
+        "verdict": each.verdict,
+        "provider": each.provider,
+        "model": each.model,
+        "dataset": each.dataset,
+        "run_id": each.run_id,
+        "created_at": _time(each.created_ms),
+        "details": dict(each.details),
+    }
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith(("---", "+++")):
+        return "bold"
+    if line.startswith("@@"):
+        return "cyan"
+    return {"+": "green", "-": "red"}.get(line[:1], "")

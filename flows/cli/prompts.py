@@ -1,0 +1,135 @@
+"""`assay prompts`: write, check, compare and promote prompt versions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(name="prompts", help="Write, check, compare and promote prompt versions.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="A prompt as YAML.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+REFERENCE = "NAME, NAME@ALIAS or NAME/VERSION."
+
+
+@app.command()
+def push(
+    file: File,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why; shown in MLflow beside the version.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Store a prompt as a new version in MLflow and point alias `candidate` at it.
+
+    A prompt that is the newest version already makes no new one.
+    """
+    import asyncio
+
+    from flows.cli import console, prompt_actions, prompt_output
+    from registry.prompts.lint import lint
+    from registry.prompts.schema import load_template
+
+    template = load_template(file)
+    pushed = asyncio.run(prompt_actions.push(template, message))
+    if as_json:
+        console.print_json(prompt_output.pushed_document(pushed))
+        return
+    made = "is new" if pushed.created else "was there already, unchanged"
+    typer.echo(f"{template.name}/{pushed.version.version} {made}; alias candidate points at it")
+    prompt_output.print_findings(lint(template))
+
+
+@app.command()
+def lint(file: File, as_json: Json = False) -> None:
+    """Check a prompt file; an error ends with 1, warnings do not."""
+    from flows.cli import console, prompt_output
+    from registry.prompts.lint import lint as find
+    from registry.prompts.schema import load_template
+
+    template = load_template(file)
+    findings = find(template)
+    sound = all(finding.severity != "error" for finding in findings)
+    if as_json:
+        console.print_json({"name": template.name, "ok": sound, "findings": prompt_output.finding_rows(findings)})
+    else:
+        prompt_output.print_findings(findings)
+        typer.echo(f"{template.name}: {'sound' if sound else 'may not be promoted'}")
+    if not sound:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_prompts(as_json: Json = False) -> None:
+    """All prompts with their newest version and aliases."""
+    import asyncio
+
+    from flows.cli import console, prompt_actions, prompt_output
+
+    found = asyncio.run(prompt_actions.list_prompts())
+    if as_json:
+        console.print_json([prompt_output.summary_document(prompt) for prompt in found])
+    else:
+        columns = ("name", "newest", "aliases", "changed", "description")
+        console.print_table("Prompts", columns, (prompt_output.summary_row(prompt) for prompt in found))
+
+
+@app.command()
+def show(reference: Annotated[str, typer.Argument(help=REFERENCE, show_default=False)], as_json: Json = False) -> None:
+    """One version: wording, variables, parameters, findings and the evidence it has."""
+    import asyncio
+
+    from flows.cli import console, prompt_actions, prompt_output
+    from registry.prompts.versions import parse_reference
+
+    version = asyncio.run(prompt_actions.find(parse_reference(reference)))
+    evidence = prompt_actions.evidence(version)
+    if as_json:
+        console.print_json(prompt_output.version_document(version, evidence))
+    else:
+        prompt_output.print_version(version, evidence)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help=REFERENCE, show_default=False)],
+    after: Annotated[str, typer.Argument(metavar="B", help=REFERENCE, show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """What changed from version A to version B."""
+    import asyncio
+
+    from flows.cli import console, prompt_actions, prompt_output
+    from registry.prompts.versions import parse_reference
+
+    references = (parse_reference(before), parse_reference(after))
+    old, new = asyncio.run(prompt_actions.find_both(*references))
+    lines = prompt_output.diff_lines(old, new)
+    if as_json:
+        console.print_json({"a": prompt_output.label(old), "b": prompt_output.label(new), "diff": lines})
+    else:
+        prompt_output.print_diff(lines)
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="The prompt.", show_default=False)],
+    version: Annotated[int, typer.Argument(help="Its version.", min=1, show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Move the serving alias to a version whose evidence satisfies the use case's policy; else end with 1."""
+    import asyncio
+
+    from flows.cli import console, prompt_actions, prompt_output
+    from registry.prompts.promotion import PromotionRefused
+
+    try:
+        promotion, policy = asyncio.run(prompt_actions.promote(name, version))
+    except PromotionRefused as refused:
+        prompt_output.print_refusal(name, version, refused, as_json=as_json)
+        raise typer.Exit(1) from None
+    if as_json:
+        console.print_json(prompt_output.promotion_document(promotion, policy))
+    else:
+        typer.echo(
+            f"{name}/{version} is now {policy.alias} of use case {policy.use_case}; the policy is {policy.summary}, "
+            f"record {promotion.id}"
+        )
