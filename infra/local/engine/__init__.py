@@ -11,6 +11,7 @@
 * filters      conditions, checked against the payload indexes, and their engine form
 * queries      searches with prefetch and fusion, and their engine form
 * answers      engine objects as JSON
+* shards       our configuration as a shard of the engine, and back
 * collection   one collection: its shard on disk and every call on it
 * catalog      all collections of a data directory
 * maintenance  flush and optimise while nobody waits; `optimize` is the child process that does the work

@@ -1,6 +1,6 @@
 """Engine objects and results as Qdrant's JSON."""
 # pyright: basic
-# The engine's records are typed loosely in its stub.
+# The engine's records are typed loosely in its stub, which also names classes (ShardInfo) that it does not export.
 
 import time
 from collections.abc import Iterable
@@ -10,6 +10,9 @@ from uuid import UUID
 import orjson
 import qdrant_edge as edge
 from starlette.responses import Response
+
+from infra.local.engine.bodies import CollectionConfig
+from infra.local.engine.shards import index_options, index_types
 
 
 def done(result: Any, started: float) -> Response:
@@ -30,6 +33,27 @@ def records(found: Iterable[edge.Record]) -> list[dict[str, Any]]:
 def scored(found: Iterable[edge.ScoredPoint]) -> list[dict[str, Any]]:
     """Points as found, with version and score."""
     return [{**_point(one), "version": one.version, "score": one.score} for one in found]
+
+
+def collection_info(state: "edge.ShardInfo", config: CollectionConfig, *, optimizing: bool) -> dict[str, Any]:
+    """What Qdrant tells about a collection."""
+    types = index_types(state)
+    return {
+        "status": "yellow" if optimizing else "green",
+        "optimizer_status": "ok",
+        "indexed_vectors_count": state.indexed_vectors_count,
+        "points_count": state.points_count,
+        "segments_count": state.segments_count,
+        "config": _config(config),
+        "payload_schema": {
+            field: {
+                "data_type": types[field],
+                "params": {"type": types[field], **index_options(index.params)},
+                "points": index.points,
+            }
+            for field, index in state.payload_schema.items()
+        },
+    }
 
 
 def point_id(given: Any) -> Any:
@@ -56,3 +80,19 @@ def _vector(given: Any) -> Any:
 
 def _json(content: Any, status: int) -> Response:
     return Response(orjson.dumps(content), status_code=status, media_type="application/json")
+
+
+def _config(config: CollectionConfig) -> dict[str, Any]:
+    given = config.model_dump(exclude_none=True)
+    params = {key: given[key] for key in ("vectors", "sparse_vectors", "on_disk_payload") if key in given}
+    return {
+        "params": {**params, "shard_number": 1, "replication_factor": 1},
+        "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000} | given.get("hnsw_config", {}),
+        "optimizer_config": {"default_segment_number": 0, "flush_interval_sec": 5},
+        "strict_mode_config": {
+            "enabled": True,
+            "unindexed_filtering_retrieve": False,
+            "unindexed_filtering_update": False,
+        },
+        "metadata": given.get("metadata"),
+    }

@@ -1,8 +1,9 @@
 """The FastAPI application: the gate, the routes, and one shape for every error."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from infra.local.engine.access import Gate
 from infra.local.engine.answers import failed
 from infra.local.engine.catalog import Catalog
+from infra.local.engine.maintenance import Maintenance
 from infra.local.engine.problems import EngineProblem
 from infra.local.engine.routes import router
 from infra.local.engine.settings import EngineSettings
@@ -23,9 +25,13 @@ def create_app(settings: EngineSettings, catalog: Catalog) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        maintenance = asyncio.create_task(Maintenance(catalog).run())
         try:
             yield
         finally:
+            maintenance.cancel()
+            with suppress(asyncio.CancelledError):
+                await maintenance
             catalog.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)

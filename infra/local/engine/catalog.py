@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import orjson
+from qdrant_edge import EdgeShard
 
 from infra.local.engine.bodies import CollectionConfig
 from infra.local.engine.collection import Collection
@@ -104,14 +105,28 @@ class Catalog:
         shutil.rmtree(path, ignore_errors=True)
         shard = create_shard(path / _generation(1), config)
         self._write_state(name, config, 1)
-        self._open[name] = Collection(name, config, shard)
+        self._open[name] = Collection(name, config, shard, 1)
 
     def update(self, name: str, config: CollectionConfig) -> None:
         """Keep a changed configuration."""
         collection = self.get(name)
-        _, generation = _read_state(self.directory / name)
-        self._write_state(name, config, generation)
+        self._write_state(name, config, collection.generation)
         collection.config = config
+
+    def directory_of(self, collection: Collection) -> Path:
+        """Where the collection's shard is."""
+        return self.directory / collection.name / _generation(collection.generation)
+
+    def next_generation(self, collection: Collection) -> Path:
+        """Where a successor of the collection's shard belongs."""
+        return self.directory / collection.name / _generation(collection.generation + 1)
+
+    def switch(self, collection: Collection, shard: EdgeShard) -> None:
+        """Let the next generation, loaded as `shard` and up to date, take the place of the present one."""
+        self._write_state(collection.name, collection.config, collection.generation + 1)
+        collection.close()
+        collection.shard = shard
+        collection.generation += 1
 
     def delete(self, name: str) -> bool:
         """Remove a collection and its data; False when there is none."""
@@ -134,10 +149,11 @@ class Catalog:
         try:
             config, generation = _read_state(path)
             self._remove_other_generations(path, generation)
-            self._open[path.name] = Collection(path.name, config, load_shard(path / _generation(generation)))
-        except (Exception, BaseException) as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
+            shard = load_shard(path / _generation(generation))
+            self._open[path.name] = Collection(path.name, config, shard, generation)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the engine raises bare Exception, and its panics are not even that
             logger.exception("collection %r could not be loaded", path.name)
             self._unreadable[path.name] = str(error).partition("\n")[0][:300]
 

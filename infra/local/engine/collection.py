@@ -7,6 +7,7 @@ written to the engine's log and not be read back is refused before: the log is r
 # pyright: basic
 # The engine's stub spells enum constructors and unions that strict mode cannot follow.
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,9 +31,12 @@ from infra.local.engine.bodies import (
 from infra.local.engine.filters import engine_filter
 from infra.local.engine.problems import Broken, EngineProblem, NotFound, WrongInput
 from infra.local.engine.queries import Count, Query, Retrieve, Scroll, engine_query, engine_scroll, payload_wanted
-from infra.local.engine.shards import index_options, index_params, indexed_fields
+from infra.local.engine.shards import index_params, index_types
 
 logger = logging.getLogger(__name__)
+
+JOURNAL_MAX = 20_000
+"""Points written while a copy is optimised; beyond that the copy is given up. 20,000 take about 0.6 s to repeat."""
 
 
 class Collection:
@@ -43,21 +47,27 @@ class Collection:
         name: str,
         config: CollectionConfig,
         shard: edge.EdgeShard,
+        generation: int,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.config = config
         self.shard = shard
-        self.indexes: Mapping[str, str] = indexed_fields(shard)
+        self.generation = generation
+        """Which of the shards on disk this is; counts up with every optimisation."""
+        self.writing = asyncio.Lock()
+        """Held by a write, and while the shard is copied or replaced."""
+        self.indexes: Mapping[str, str] = index_types(shard.info())
         self.unflushed = 0
         """Points touched since the last flush."""
-        self.unoptimized = 0
-        """Points touched since the last optimisation."""
+        self.unoptimized = shard.info().points_count
+        """Points touched since the last optimisation; after a start all of them might be."""
         self.written_at = clock()
         """When the last write was, by `clock`."""
         self.journal: list[edge.UpdateOperation] | None = None
         """Writes since a copy was taken to be optimised; None when there is no such copy."""
+        self._journal_points = 0
         self._clock = clock
         self._operations = 0
         self._broken = False
@@ -115,7 +125,7 @@ class Collection:
         with self._engine():
             params = index_params(wanted)
             written = self._write(edge.UpdateOperation.create_field_index(index.field_name, params), 0)
-        self.indexes = indexed_fields(self.shard)
+        self.indexes = index_types(self.shard.info())
         return written
 
     def delete_index(self, field: str) -> dict[str, Any]:
@@ -124,7 +134,7 @@ class Collection:
             return self._acknowledged()
         with self._engine():
             written = self._write(edge.UpdateOperation.delete_field_index(field), 0)
-        self.indexes = indexed_fields(self.shard)
+        self.indexes = index_types(self.shard.info())
         return written
 
     # --- reads ---
@@ -156,41 +166,14 @@ class Collection:
     def info(self) -> dict[str, Any]:
         """What Qdrant tells about a collection."""
         with self._engine():
-            state = self.shard.info()
-            schema = {
-                field: {
-                    "data_type": self.indexes[field],
-                    "params": {"type": self.indexes[field], **index_options(index.params)},
-                    "points": index.points,
-                }
-                for field, index in state.payload_schema.items()
-            }
-        return {
-            "status": "green" if self.journal is None else "yellow",
-            "optimizer_status": "ok",
-            "indexed_vectors_count": state.indexed_vectors_count,
-            "points_count": state.points_count,
-            "segments_count": state.segments_count,
-            "config": self._config(),
-            "payload_schema": schema,
-        }
-
-    def _config(self) -> dict[str, Any]:
-        given = self.config.model_dump(exclude_none=True)
-        params = {key: given[key] for key in ("vectors", "sparse_vectors", "on_disk_payload") if key in given}
-        config: dict[str, Any] = {
-            "params": {**params, "shard_number": 1, "replication_factor": 1},
-            "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000} | given.get("hnsw_config", {}),
-            "optimizer_config": {"default_segment_number": 0, "flush_interval_sec": 5},
-            "strict_mode_config": {
-                "enabled": True,
-                "unindexed_filtering_retrieve": False,
-                "unindexed_filtering_update": False,
-            },
-        }
-        return config | ({"metadata": given["metadata"]} if "metadata" in given else {})
+            return answers.collection_info(self.shard.info(), self.config, optimizing=self.journal is not None)
 
     # --- the shard itself ---
+
+    def start_journal(self) -> None:
+        """Remember writes from here on, for a copy of the shard."""
+        self.journal = []
+        self._journal_points = 0
 
     def flush(self) -> None:
         """Bring everything to disk and shorten the log that a start replays (about 50 ms)."""
@@ -225,6 +208,9 @@ class Collection:
         self.shard.update(operation)
         if self.journal is not None:
             self.journal.append(operation)
+            self._journal_points += max(points, 1)
+            if self._journal_points > JOURNAL_MAX:
+                self.journal = None
         self.unflushed += max(points, 1)
         self.unoptimized += points
         self.written_at = self._clock()

@@ -167,14 +167,16 @@ async def delete_collection(name: str, all_collections: Collections) -> Response
 async def create_index(found: Named, index: Annotated[bodies.NewIndex, Depends(body(bodies.NewIndex))]) -> Response:
     """Index a payload field."""
     started = time.perf_counter()
-    return done(found.create_index(index), started)
+    async with found.writing:
+        return done(found.create_index(index), started)
 
 
 @router.delete("/collections/{name}/index/{field}")  # noqa: FAST003 - Named takes it
 async def delete_index(found: Named, field: str) -> Response:
     """Drop a payload index."""
     started = time.perf_counter()
-    return done(found.delete_index(field), started)
+    async with found.writing:
+        return done(found.delete_index(field), started)
 
 
 # --- points: writes ---
@@ -184,14 +186,16 @@ async def delete_index(found: Named, field: str) -> Response:
 async def upsert(found: Named, points: Annotated[bodies.Upsert, Depends(body(bodies.Upsert))]) -> Response:
     """Insert or replace points; `wait=false` is answered like `wait=true`, after the write."""
     started = time.perf_counter()
-    return done(found.upsert(points.all_points()), started)
+    async with found.writing:
+        return done(found.upsert(points.all_points()), started)
 
 
 @router.post("/collections/{name}/points/delete")
 async def delete_points(found: Named, chosen: Annotated[bodies.Selection, Depends(body(bodies.Selection))]) -> Response:
     """Delete points by id or filter."""
     started = time.perf_counter()
-    return done(found.delete(chosen), started)
+    async with found.writing:
+        return done(found.delete(chosen), started)
 
 
 @router.post("/collections/{name}/points/payload")
@@ -200,7 +204,8 @@ async def set_payload(
 ) -> Response:
     """Set some payload keys."""
     started = time.perf_counter()
-    return done(found.set_payload(change), started)
+    async with found.writing:
+        return done(found.set_payload(change), started)
 
 
 @router.put("/collections/{name}/points/payload")
@@ -209,7 +214,8 @@ async def overwrite_payload(
 ) -> Response:
     """Replace the whole payload."""
     started = time.perf_counter()
-    return done(found.overwrite_payload(change), started)
+    async with found.writing:
+        return done(found.overwrite_payload(change), started)
 
 
 @router.post("/collections/{name}/points/payload/delete")
@@ -218,14 +224,16 @@ async def delete_payload(
 ) -> Response:
     """Delete payload keys."""
     started = time.perf_counter()
-    return done(found.delete_payload(removal), started)
+    async with found.writing:
+        return done(found.delete_payload(removal), started)
 
 
 @router.post("/collections/{name}/points/payload/clear")
 async def clear_payload(found: Named, chosen: Annotated[bodies.Selection, Depends(body(bodies.Selection))]) -> Response:
     """Delete the whole payload."""
     started = time.perf_counter()
-    return done(found.clear_payload(chosen), started)
+    async with found.writing:
+        return done(found.clear_payload(chosen), started)
 
 
 # --- points: reads ---

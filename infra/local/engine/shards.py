@@ -49,9 +49,9 @@ def index_params(wanted: IndexParams) -> Any:
         raise WrongInput(f"Wrong input: an index of type {wanted.type!r} has no such option ({error})") from error
 
 
-def indexed_fields(shard: edge.EdgeShard) -> dict[str, str]:
+def index_types(state: "edge.ShardInfo") -> dict[str, str]:
     """Type of each payload index by field."""
-    return {field: _type_name(index.data_type) for field, index in shard.info().payload_schema.items()}
+    return {field: _type_name(index.data_type) for field, index in state.payload_schema.items()}
 
 
 def index_options(params: Any) -> dict[str, Any]:
