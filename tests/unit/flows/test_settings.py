@@ -1,0 +1,38 @@
+"""Settings: every variable is documented, and nothing else is read."""
+
+from pathlib import Path
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from flows.settings import FlowSettings
+from infra.local.settings import LocalSettings
+from serving.settings import ServingSettings
+
+DOCS = Path(__file__).parents[3] / "docs"
+CLASSES = (ServingSettings, FlowSettings, LocalSettings)
+
+
+def variable(name: str, field: FieldInfo) -> str:
+    """The environment variable of a field."""
+    return str(field.validation_alias or f"ASSAY_{name.upper()}")
+
+
+@pytest.mark.parametrize("settings", CLASSES)
+def test_every_setting_has_its_heading(settings: type[ServingSettings | FlowSettings | LocalSettings]) -> None:
+    """docs/settings.md has a heading for every variable that a door reads."""
+    headings = {line[3:] for line in (DOCS / "settings.md").read_text().splitlines() if line.startswith("## ")}
+    variables = {variable(name, field) for name, field in settings.model_fields.items()}
+    assert variables - headings == set()
+
+
+@pytest.mark.parametrize("settings", CLASSES)
+def test_only_our_own_and_the_vendors_variables_are_read(
+    settings: type[ServingSettings | FlowSettings | LocalSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HOME, HOST or URL of the person's shell are no settings of ours."""
+    before = settings().model_dump()
+    variables = {variable(name, field) for name, field in settings.model_fields.items()}
+    for name in {name.upper() for name in settings.model_fields} - variables:
+        monkeypatch.setenv(name, "stray")
+    assert settings().model_dump() == before
