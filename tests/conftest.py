@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 pytest_plugins = [
     name
-    for name in ("fixtures_mlflow", "fixtures_postgres", "fixtures_engine", "fixtures_registry")
+    for name in ("fixtures_mlflow", "fixtures_postgres", "fixtures_engine", "fixtures_registry", "fixtures_corpus")
     if importlib.util.find_spec(name)
 ]
 

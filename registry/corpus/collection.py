@@ -8,9 +8,11 @@ Every point carries its tenant. Reads and deletions go through `registry.corpus.
 
 import asyncio
 import uuid
+import warnings
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from qdrant_client import AsyncQdrantClient, models
@@ -39,7 +41,8 @@ INDEXES: Final[dict[str, models.PayloadSchemaType | models.KeywordIndexParams]] 
 """Everything that a filter of ours names; the engine refuses filters on other fields."""
 
 _NAMESPACE = uuid.UUID("5b8e7f0a-3c54-5d6e-9a1b-7f2c4d8e6a90")
-_NOT_FOUND, _CONFLICT = 404, 409
+_CONFLICT = 409
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class RetrievalUnavailable(Unavailable):
@@ -54,7 +57,7 @@ class EmbeddingMismatch(RetrievalUnavailable):
 
 def point_id(tenant: str, document: str, position: int) -> str:
     """The id of a passage: the same tenant, document and position always give the same one, no others do."""
-    # JSON-like quoting by length, so that no document name can imitate another tenant's.
+    # Lengths stand before the names, so that no document name can imitate another tenant's.
     return str(uuid.uuid5(_NAMESPACE, f"{len(tenant)}:{tenant}{len(document)}:{document}{position}"))
 
 
@@ -99,9 +102,7 @@ class Corpus:
         self.embedder = embedder
         self.collection = collection
         self._owns_client = client is None
-        self.client = client or AsyncQdrantClient(
-            url=url, api_key=api_key, timeout=WRITE_TIMEOUT_S, check_compatibility=False
-        )
+        self.client = client or _connect(url, api_key)
         self._verified = False
 
     async def aclose(self) -> None:
@@ -196,3 +197,10 @@ class Corpus:
         except UnexpectedResponse as error:
             if error.status_code != _CONFLICT:  # another process made it a moment ago
                 raise
+
+
+def _connect(url: str, api_key: str | None) -> AsyncQdrantClient:
+    with warnings.catch_warnings():
+        if urlsplit(url).hostname in _LOOPBACK:  # a key in clear is fine within one machine, and there only
+            warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return AsyncQdrantClient(url=url, api_key=api_key, timeout=WRITE_TIMEOUT_S, check_compatibility=False)
