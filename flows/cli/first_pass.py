@@ -21,7 +21,7 @@ from infra.local.supervisor import Step
 from registry.database import Database, migrate, open_database
 from registry.errors import NotFound
 from registry.prompts.mlflow_rest import MlflowRest
-from registry.prompts.versions import PromptNotFound, PromptSource
+from registry.prompts.versions import PromptNotFound, PromptSource, parse_reference
 from registry.prompts.webhooks import ensure_webhook
 from registry.tenants import Keys, Tenants, Unauthenticated
 
@@ -114,13 +114,12 @@ class FirstPass:
 
     def _evaluate(self) -> None:
         if self._alias("production") is None:
-            selection = ("--prompt", f"{PROMPT}@candidate", "--dataset", SAMPLE_DATASET, "--tenant", SAMPLE_TENANT)
+            selection = ("--prompt", PROMPT, "--dataset", SAMPLE_DATASET, "--tenant", SAMPLE_TENANT)
             self._assay("evaluate", "run", *selection, log="evaluation")
 
     def _promote(self) -> None:
         if self._alias("production") is None:
-            version = self._alias("candidate")
-            self._assay("prompts", "promote", PROMPT, str(version), log="promotion")
+            self._assay("prompts", "promote", PROMPT, str(self._version(PROMPT)), log="promotion")
 
     def _ask(self) -> None:
         with ApiClient.from_settings(self._settings) as api:
@@ -128,13 +127,16 @@ class FirstPass:
 
     def _alias(self, alias: str) -> int | None:
         """The version an alias of the prompt points at; None before it is set."""
+        try:
+            return self._version(f"{PROMPT}@{alias}")
+        except PromptNotFound:
+            return None
 
-        async def look() -> int | None:
+    def _version(self, reference: str) -> int:
+        async def look() -> int:
             rest = MlflowRest(self._settings.mlflow_url)
             try:
-                return (await PromptSource(rest).by_alias(PROMPT, alias)).version
-            except PromptNotFound:
-                return None
+                return (await PromptSource(rest).find(parse_reference(reference))).version
             finally:
                 await rest.aclose()
 

@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from registry.corpus.bm25 import query_weights
 from registry.corpus.collection import DENSE, SPARSE, Corpus, RetrievalUnavailable, engine_errors
-from registry.corpus.filters import tenant_filter
+from registry.corpus.filters import tenant_condition, tenant_filter
 from registry.errors import InvalidInput
 from registry.insights import QUESTION_CHARS_MAX, FilterValue, Passage
 
@@ -22,6 +22,7 @@ SearchMode = Literal["hybrid", "dense", "bm25"]
 TOP_K_MAX: Final = 200
 PREFETCH_FACTOR, PREFETCH_MIN = 4, 32
 IDS_MAX: Final = 256
+DOCUMENT_PAGE, DOCUMENT_PAGES_MAX = 500, 20
 SEARCH_TIMEOUT_S: Final = 2.0
 """A healthy engine answers in milliseconds; a caller has a deadline of its own."""
 
@@ -82,6 +83,29 @@ async def get_passages(corpus: Corpus, tenant: str, ids: Sequence[str]) -> list[
         )
     found = {str(record.id): _passage(record.id, record.payload, 0.0, tenant) for record in records}
     return [found[key] for key in wanted if key in found]
+
+
+async def document_passages(corpus: Corpus, tenant: str, document: str) -> list[Passage]:
+    """All passages of one of a tenant's documents, at most 10,000, score 0; none when there is no such document.
+
+    Raises:
+        RetrievalUnavailable: the engine does not answer in time.
+    """
+    if not await corpus.verify(SEARCH_TIMEOUT_S):
+        return []
+    same = models.FieldCondition(key="document", match=models.MatchValue(value=document))
+    wanted = models.Filter(must=[tenant_condition(tenant), same])
+    found: list[Passage] = []
+    offset = None
+    for _ in range(DOCUMENT_PAGES_MAX):
+        async with engine_errors(SEARCH_TIMEOUT_S):
+            records, offset = await corpus.client.scroll(
+                corpus.collection, scroll_filter=wanted, limit=DOCUMENT_PAGE, offset=offset, with_payload=True
+            )
+        found += [_passage(record.id, record.payload, 0.0, tenant) for record in records]
+        if offset is None:
+            break
+    return found
 
 
 Branch = tuple[str, models.SparseVector | list[float]]
