@@ -88,6 +88,12 @@ class KeyRecord:
     expires_ms: int | None
     revoked_ms: int | None
 
+    def state(self, now_ms: int) -> Literal["active", "expired", "revoked"]:
+        """Whether it opens anything at `now_ms`."""
+        if self.revoked_ms is not None:
+            return "revoked"
+        return "expired" if self.expires_ms is not None and self.expires_ms <= now_ms else "active"
+
 
 class Tenants:
     """The tenants of this installation."""

@@ -3,9 +3,11 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 people = Console(stderr=True)
@@ -29,12 +31,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     out = Console()
     if table.row_count:
         out.print(table)
     else:
         out.print(f"{title}: none")
+
+
+def when(ms: int | None) -> str | None:
+    """Milliseconds since the epoch as RFC 3339 in UTC."""
+    return None if ms is None else datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def note(message: str) -> None:
