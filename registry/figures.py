@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from registry.periods import periods
+from registry.periods import Period, periods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,10 @@ class Figure:
     step: Decimal = Decimal(1)
     """The worth of the last digit that is written: 100000 for `1.2 million`, 0.01 for `3.14`."""
     other: Decimal | None = None
-    """What `1,234` or `1.234` means to a reader from the other side of the comma; None when it is plain."""
+    """What `1,234` or `1.234` means to a reader from the other side of the comma, `(12)` to an accountant."""
+
+    period: Period | None = None
+    """The date, quarter or time that it is; None for a number."""
 
     @property
     def readings(self) -> tuple[Decimal, ...]:
@@ -31,7 +34,6 @@ class Figure:
         return (self.value,) if self.other is None else (self.value, self.other)
 
 
-PERIOD_UNITS = frozenset({"date", "day", "quarter", "time"})
 DIGITS_MAX = 30
 """Longer runs of digits are identifiers, not figures."""
 
@@ -200,10 +202,8 @@ def figures(text: str) -> tuple[Figure, ...]:
     rest = text
     for period in periods(text):
         words = text[period.start : period.end]
-        other = None if period.other is None else Decimal(period.other)
-        found.append(
-            Figure(value=Decimal(period.digits), unit=period.unit, text=words, start=period.start, other=other)
-        )
+        value = Decimal(period.digits)
+        found.append(Figure(value=value, unit=period.unit, text=words, start=period.start, period=period))
         rest = rest[: period.start] + "\x00" * (period.end - period.start) + rest[period.end :]
     found.extend(_numbers(rest))
     return tuple(sorted(found, key=lambda figure: figure.start))
@@ -215,21 +215,26 @@ def _numbers(text: str) -> Iterator[Figure]:
         figure = _number(match["digits"], decimal_comma=decimal_comma)
         if figure is None:
             continue
-        exponent, end = _scale_at(text, match.end(), money=match["currency"] is not None)
+        enclosed = text[match.end() : match.end() + 1] == ")" and text[: match.start("digits")].endswith("(")
+        after = match.end() + enclosed
+        exponent, end = _scale_at(text, after, money=match["currency"] is not None)
         unit = _UNITS[match["currency"].lower()] if match["currency"] else ""
         if (named := _UNIT.match(text, end)) is not None and not unit:
             unit, end = _UNITS[named["unit"].lower()], named.end()
-        if end == match.end() and (ordinal := _ORDINAL.match(text, end)) is not None:
+        if end == after and (ordinal := _ORDINAL.match(text, end)) is not None:
             end = ordinal.end()
         if end < len(text) and (text[end].isalpha() or text[end] == "_") and text[end - 1].isalnum():
             continue  # 3D, 12b4: a name
+        if end == after:
+            end = match.end()
         factor = Decimal(10) ** exponent
         sign = -1 if match["sign"] or match["minus"] else 1
+        other = -figure.value if enclosed else figure.other  # accounts write -12 as (12)
         yield replace(
             figure,
             value=figure.value * factor * sign,
             step=figure.step * factor,
-            other=None if figure.other is None else figure.other * factor * sign,
+            other=None if other is None else other * factor * sign,
             unit=unit,
             text=text[match.start() : end].strip(),
             start=match.start(),

@@ -68,8 +68,8 @@ _OF = r"(?:\s+(?:of|in|von|des|de|du))?(?:\s+(?:the|fiscal|year|jahres|l'année)
 
 Parts = Mapping[str, str | None]
 _PATTERNS: tuple[tuple[PeriodUnit, str], ...] = (
-    ("date", rf"(?<![\w.-]){_Y}-(?P<m>0[1-9]|1[0-2])-(?P<day>[0-2]\d|3[01])(?![\d-])"),
-    ("date", rf"(?<![\w.-]){_Y}[-/](?P<m>0[1-9]|1[0-2])(?![\d-])"),
+    ("date", rf"(?<![\w.-]){_Y}-(?P<m>0[1-9]|1[0-2])-(?P<day>[0-2]\d|3[01])(?!\d|-\d)"),
+    ("date", rf"(?<![\w.-]){_Y}[-/](?P<m>0[1-9]|1[0-2])(?!\d|-\d)"),
     ("date", rf"(?<![\w./])(?P<first>[0-3]?\d)(?P<separator>[./])(?P<second>[0-3]?\d)(?P=separator){_Y}(?!\d)"),
     ("date", rf"(?<![\w./-])(?P<m>0[1-9]|1[0-2])/{_Y}(?!\d)"),
     ("date", rf"(?<!\w){_D}(?:\.|st|nd|rd|th|er)?\s+(?:of\s+)?{_MONTH},?\s+{_Y}(?!\d)"),
