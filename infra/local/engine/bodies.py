@@ -116,10 +116,14 @@ class CollectionUpdate(Body):
     metadata: Payload
 
 
+IndexType = Literal["keyword", "integer", "float", "datetime", "uuid", "text"]
+"""Neither `geo`, which nobody needs here, nor `bool`: this engine's binding turns true into 1 and finds nothing."""
+
+
 class IndexParams(Body):
     """A payload index with options; which ones apply depends on the type."""
 
-    type: Literal["keyword", "integer", "float", "bool", "datetime", "uuid", "text"]
+    type: IndexType
     is_tenant: bool | None = None
     is_principal: bool | None = None
     on_disk: bool | None = None
@@ -133,7 +137,7 @@ class NewIndex(Body):
     """Body of PUT /collections/{name}/index."""
 
     field_name: FieldPath
-    field_schema: Literal["keyword", "integer", "float", "bool", "datetime", "uuid", "text"] | IndexParams
+    field_schema: IndexType | IndexParams
 
 
 class NewPoint(Body):

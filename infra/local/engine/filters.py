@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import qdrant_edge as edge
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from infra.local.engine.problems import WrongInput
 
@@ -25,7 +25,6 @@ VALUES_MAX = 1_000
 TEXT_CHARS_MAX = 4_096
 
 INDEXES_FOR_MATCH: dict[type, tuple[str, ...]] = {
-    bool: ("bool",),
     int: ("integer",),
     str: ("keyword", "uuid"),
 }
@@ -56,10 +55,16 @@ Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Finite = Annotated[float, Field(ge=-1e300, le=1e300)]
 
 
+def _not_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("this engine cannot match booleans; store 0 and 1, or words")  # noqa: TRY004 - pydantic's way
+    return value
+
+
 class Match(Body):
     """Exactly one kind of match."""
 
-    value: bool | Integer | Text | None = None
+    value: Annotated[Integer | Text | None, BeforeValidator(_not_boolean)] = None
     any: Annotated[list[Text] | list[Integer] | None, Field(max_length=VALUES_MAX)] = None
     except_: Annotated[list[Text] | list[Integer] | None, Field(alias="except", max_length=VALUES_MAX)] = None
     text: Text | None = None

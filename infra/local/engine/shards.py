@@ -17,7 +17,6 @@ INDEX_PARAMS: dict[str, Any] = {
     "keyword": edge.KeywordIndexParams,
     "integer": edge.IntegerIndexParams,
     "float": edge.FloatIndexParams,
-    "bool": edge.BoolIndexParams,
     "datetime": edge.DatetimeIndexParams,
     "uuid": edge.UuidIndexParams,
     "text": edge.TextIndexParams,
