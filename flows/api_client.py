@@ -8,6 +8,7 @@ import httpx
 
 from flows.settings import FlowSettings
 from registry.errors import AssayError, InvalidInput, NotFound, Refused, Unavailable
+from registry.insights import Insight
 
 TIMEOUT_S = 130.0
 """The longest deadline a question may carry, and a little."""
@@ -41,10 +42,11 @@ class ApiClient:
     ) -> None:
         self._client.close()
 
-    def ask(self, question: str, *, tenant: str | None = None, use_case: str = "insights") -> dict[str, Any]:
+    def ask(self, question: str, *, tenant: str | None = None, use_case: str = "insights") -> Insight:
         """POST /v1/insights; a platform key names the tenant in a header."""
         headers = {"Assay-Tenant": tenant} if tenant else {}
-        return self._call("POST", "/v1/insights", headers, {"question": question, "use_case": use_case})
+        answer = self._call("POST", "/v1/insights", headers, {"question": question, "use_case": use_case})
+        return Insight.model_validate(answer)
 
     def _call(self, method: str, path: str, headers: dict[str, str], body: Any) -> dict[str, Any]:
         try:

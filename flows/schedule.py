@@ -20,7 +20,7 @@ class Deployment:
     parameters: dict[str, Any]
 
 
-DEPLOYMENTS = (
+DEPLOYMENTS: tuple[Deployment, ...] = (
     Deployment(
         name="evaluate-prompt",
         entrypoint="flows.evaluate_prompt.evaluate_prompt",

@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 160
 
 people = Console(stderr=True)
 """Progress, notes and errors; never mixed into what a machine reads."""
@@ -25,14 +28,20 @@ def print_json_lines(rows: Iterable[Any]) -> None:
         sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
 
 
+def output() -> Console:
+    """Standard output for people; wide where it is no terminal, so that paths and ids stay whole."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table for people on standard output; an empty one says so."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    out = Console()
+        table.add_row(*(cell if isinstance(cell, Text) else "" if cell is None else escape(str(cell)) for cell in row))
+    out = output()
     if table.row_count:
         out.print(table)
     else:

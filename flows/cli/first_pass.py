@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
 
 from flows.api_client import ApiClient
 from flows.settings import FlowSettings
@@ -20,6 +19,7 @@ from infra.local.settings import LocalSettings
 from infra.local.supervisor import Step
 from registry.database import Database, migrate, open_database
 from registry.errors import NotFound
+from registry.insights import Insight
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.versions import PromptNotFound, PromptSource, parse_reference
 from registry.prompts.webhooks import ensure_webhook
@@ -47,7 +47,7 @@ class FirstPass:
         self._settings = FlowSettings.model_validate({**FlowSettings().model_dump(), "home": settings.root})
         self._sample = sample
         self.question = SAMPLE_QUESTION
-        self.insight: dict[str, Any] | None = None
+        self.insight: Insight | None = None
         """The answer of the last step, as the API gave it."""
 
     def steps(self) -> list[Step]:

@@ -25,11 +25,11 @@ def up(
         platform.up(tour.steps(), progress.report)
     lines = [line.as_dict() for line in platform.status()]
     if as_json:
-        console.print_json({"parts": lines, "insight": tour.insight})
+        console.print_json({"parts": lines, "insight": tour.insight and tour.insight.model_dump(mode="json")})
         return
     _print_status(lines)
     if tour.insight is not None:
-        from flows.cli.ask import print_insight
+        from flows.cli.insight_page import print_insight
 
         print_insight(tour.question, tour.insight)
     console.note(f"\nAdmin key: {settings.root / 'keys' / 'admin'}   API docs: {settings.api_url}/docs")
@@ -66,21 +66,23 @@ def status(as_json: Json = False) -> None:
 
 def doctor(as_json: Json = False) -> None:
     """Check this machine and the running platform; exit 1 when something needs attention."""
+    from rich.text import Text
+
     from flows.cli import console
-    from flows.health_checks import platform_checks
+    from flows.cli.platform_checks import platform_checks
     from infra.local.doctor import machine_checks
     from infra.local.settings import LocalSettings
 
     settings = LocalSettings()
-    checks = [*machine_checks(settings), *platform_checks(settings)]
+    checks = [*machine_checks(settings), *platform_checks()]
     if as_json:
         console.print_json({"checks": [check.as_dict() for check in checks]})
     else:
-        marks = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]", "failed": "[red]failed[/red]"}
+        styles = {"ok": "green", "warning": "yellow", "failed": "red"}
         console.print_table(
             "Doctor",
             ("check", "state", "what it means"),
-            [(check.name, marks[check.state], check.message) for check in checks],
+            [(check.name, Text(check.state, styles[check.state]), check.message) for check in checks],
         )
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(1)
@@ -97,14 +99,16 @@ def serve(
 
 
 def _print_status(lines: list[dict[str, str | int | None]]) -> None:
+    from rich.text import Text
+
     from flows.cli import console
 
-    colours = {"running": "green", "external": "green", "stopped": "yellow"}
+    styles = {"running": "green", "external": "green", "stopped": "yellow"}
     console.print_table(
         "Assay",
         ("part", "state", "pid", "url", "log"),
         [
-            (line["name"], f"[{colours.get(str(line['state']), 'red')}]{line['state']}[/]", *list(line.values())[2:])
+            (line["name"], Text(str(line["state"]), styles.get(str(line["state"]), "red")), *list(line.values())[2:])
             for line in lines
         ],
     )

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flows.cli import ask, ingest, lifecycle, prompts
+from flows.cli import ask, ingest, keys, lifecycle, prompts, tenants
 from registry.errors import AssayError, InvalidInput, Unavailable
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 for command in (lifecycle.up, lifecycle.down, lifecycle.status, lifecycle.doctor, lifecycle.serve, ask.ask):
     app.command()(command)
 app.command()(ingest.ingest)
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(keys.app, name="keys")
 app.add_typer(prompts.app, name="prompts")
 
 

@@ -1,12 +1,14 @@
 """What `assay prompts` does: MLflow over REST, the registry's database, the audit log."""
 
 import getpass
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
 from registry.database import Database, open_database
+from registry.prompts.decision import Decision, check
 from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policy
@@ -115,3 +117,15 @@ def _audit_log() -> Generator[AuditLog]:
         yield log
     finally:
         log.close()
+
+
+async def decide(policy: Policy) -> list[tuple[ServingModel, Decision]]:
+    """What the policy says about the version under its alias, for every model that this environment would serve.
+
+    Raises:
+        PromptNotFound: nothing is promoted yet.
+    """
+    version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
+    found, now = evidence(version), time.time()
+    models = await _models(ServingSettings())
+    return [(model, check(policy, version, model.provider, model.model, found, now)) for model in models]

@@ -1,0 +1,52 @@
+"""What `assay doctor` asks the running platform: can it answer, and may the promoted prompts serve?"""
+
+import asyncio
+from typing import Literal
+
+import httpx
+
+from flows.cli.prompt_actions import decide
+from flows.settings import FlowSettings
+from infra.local.doctor import Check
+from registry.errors import AssayError
+from registry.prompts.policy import load_policy
+from serving.settings import ServingSettings
+
+TIMEOUT_S = 5.0
+_STATES: dict[str, Literal["ok", "warning", "failed"]] = {"ok": "ok", "degraded": "warning", "down": "failed"}
+
+
+def platform_checks() -> list[Check]:
+    """The API's dependencies, and the evidence of every use case's prompt for every model of the chain."""
+    return [*_readiness(), *_evidence()]
+
+
+def _readiness() -> list[Check]:
+    url = FlowSettings().api_url
+    try:
+        answer = httpx.get(f"{url}/readyz", timeout=TIMEOUT_S).json()
+        dependencies = answer["dependencies"].items()
+    except (httpx.HTTPError, ValueError, KeyError):
+        return [Check(name="readiness", state="warning", message=f"the API at {url} does not answer; run `assay up`")]
+    return [
+        Check(name=f"api: {name}", state=_STATES.get(found["state"], "failed"), message=found.get("detail") or "ok")
+        for name, found in dependencies
+    ]
+
+
+def _evidence() -> list[Check]:
+    directory = ServingSettings().policies
+    checks: list[Check] = []
+    for file in sorted(directory.glob("*.yaml")):
+        name = f"use case {file.stem}"
+        try:
+            policy = load_policy(directory, file.stem)
+            decisions = asyncio.run(decide(policy))
+        except AssayError as error:
+            checks.append(Check(name=name, state="warning", message=error.message))
+            continue
+        for model, decision in decisions:
+            what = f"{model.provider} {model.model}"
+            message = f"{what} has its evidence" if decision.allowed else f"{what}: {'; '.join(decision.missing)}"
+            checks.append(Check(name=name, state="ok" if decision.allowed else "warning", message=message))
+    return checks
