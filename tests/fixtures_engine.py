@@ -6,12 +6,15 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
+from qdrant_client import QdrantClient
+from vector_points import POINTS, create, point
 
 ENGINE_KEY = "a-key-for-tests-only"
 START_TIMEOUT_S = 60.0
@@ -103,3 +106,45 @@ def own_engine(tmp_path: Path) -> Iterator[EngineProcess]:
     made = EngineProcess(tmp_path / "engine-home")
     yield made
     made.kill()
+
+
+@pytest.fixture(scope="session", params=["memory", "edge", "server"])
+def vector_client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
+    """The same client over Qdrant's in-memory mode, our adapter, and a real server when one is named."""
+    if request.param == "memory":
+        made = QdrantClient(":memory:")
+    elif request.param == "edge":
+        running: EngineProcess = request.getfixturevalue("engine")
+        made = QdrantClient(url=running.url, api_key=ENGINE_KEY)
+    elif url := os.environ.get("QDRANT_URL"):
+        made = QdrantClient(url=url, api_key=os.environ.get("QDRANT_API_KEY"))
+    else:
+        pytest.skip("QDRANT_URL is not set: the promises were not checked on a real Qdrant server")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def empty_collection(vector_client: QdrantClient) -> Iterator[str]:
+    """Name of an empty collection of this test's own."""
+    name = f"test-{uuid.uuid4().hex}"
+    create(vector_client, name)
+    yield name
+    vector_client.delete_collection(name)
+
+
+@pytest.fixture
+def filled_collection(vector_client: QdrantClient, empty_collection: str) -> str:
+    """Name of a collection with 30 points."""
+    vector_client.upsert(empty_collection, [point(number) for number in range(POINTS)], wait=True)
+    return empty_collection
+
+
+@pytest.fixture(scope="session")
+def shared_collection(vector_client: QdrantClient) -> Iterator[str]:
+    """A collection with 30 points that no test writes to."""
+    name = f"shared-{uuid.uuid4().hex}"
+    create(vector_client, name)
+    vector_client.upsert(name, [point(number) for number in range(POINTS)], wait=True)
+    yield name
+    vector_client.delete_collection(name)
