@@ -1,0 +1,232 @@
+"""The whole platform, as a new user meets it: from `assay up` to `assay down`, with bad days in between."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
+
+ROOT = Path(__file__).parents[2]
+PORTS = ("API", "MLFLOW", "PREFECT", "QDRANT", "LLM")
+QUESTION = "When was the checkout outage in March 2025 and how long did it last?"
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports that nobody listens on now, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def eventually(check: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Await a condition; the test fails with its name when it does not come true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := check():
+            return found
+        time.sleep(0.1)  # between two looks at the condition
+    pytest.fail(f"not within {seconds:g} s: {what}")
+
+
+class Platform:
+    """The command line over one home and one set of ports."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.environment = {
+            **os.environ,
+            "ASSAY_HOME": str(home),
+            **{f"ASSAY_{name}_PORT": str(port) for name, port in self.ports.items()},
+        }
+
+    def assay(self, *arguments: str, expect: int = 0, seconds: float = 300) -> str:
+        """Run one command; returns standard output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli.main", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def url(self, part: str) -> str:
+        """Base URL of a part."""
+        return f"http://127.0.0.1:{self.ports[part]}"
+
+    def ask(self, question: str = QUESTION) -> dict[str, Any]:
+        """One question over HTTP, as an app asks it."""
+        key = (self.home / "keys" / "admin").read_text()
+        answer = httpx.post(
+            f"{self.url('API')}/v1/insights",
+            json={"question": question},
+            headers={"Authorization": f"Bearer {key}", "Assay-Tenant": "meridian"},
+            timeout=60,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def pid(self, part: str) -> int:
+        """Process id of a part that runs."""
+        lines = json.loads(self.assay("status", "--json"))["parts"]
+        return next(line["pid"] for line in lines if line["name"] == part)
+
+    def kill(self, part: str) -> None:
+        """End a part and its children the hard way."""
+        process = psutil.Process(self.pid(part))
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            member.send_signal(signal.SIGKILL)
+        psutil.wait_procs(family, timeout=10)
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    """A platform of its own; it is taken down whatever happens."""
+    made = Platform(tmp_path / "home")
+    yield made
+    made.assay("down")
+
+
+def push_new_version(platform: Platform, tmp_path: Path) -> int:
+    """The insights prompt with one more sentence, pushed as a new version."""
+    spec = yaml.safe_load((ROOT / "prompts" / "insights.yaml").read_text())
+    template = spec["template"]
+    text = "\nKeep every claim to one sentence of at most thirty words.\n"
+    if isinstance(template, str):
+        spec["template"] = text + template
+    else:
+        template[0]["content"] += text
+    file = tmp_path / "insights.yaml"
+    file.write_text(yaml.safe_dump(spec, sort_keys=False))
+    return int(json.loads(platform.assay("prompts", "push", str(file), "--json"))["version"])
+
+
+def move_alias(platform: Platform, version: int) -> None:
+    """What MLflow's own UI sends when an engineer moves `production`."""
+    httpx.post(
+        f"{platform.url('MLFLOW')}/ajax-api/2.0/mlflow/registered-models/alias",
+        json={"name": "insights", "alias": "production", "version": str(version)},
+        timeout=30,
+    ).raise_for_status()
+
+
+def run_deployment(platform: Platform, version: int) -> None:
+    """Start the evaluation from Prefect, as its UI's button does, and wait until the worker has done it."""
+    with httpx.Client(base_url=f"{platform.url('PREFECT')}/api", timeout=30) as prefect:
+        (deployment,) = prefect.post("/deployments/filter", json={}).raise_for_status().json()
+        parameters = {"prompt": f"insights/{version}", "dataset": "sample", "tenant": "meridian"}
+        started = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+        run = started.raise_for_status().json()["id"]
+
+        def ended() -> str | None:
+            state = prefect.get(f"/flow_runs/{run}").raise_for_status().json()["state"]
+            return state["type"] if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+        state = eventually(ended, 240, "the flow run ends")
+        assert state == "COMPLETED", prefect.post("/logs/filter", json={"limit": 50}).text
+        artifacts = prefect.post("/artifacts/filter", json={}).raise_for_status().json()
+        assert any(artifact["flow_run_id"] == run for artifact in artifacts)
+
+
+def linked_runs(platform: Platform, version: int) -> list[dict[str, Any]]:
+    """MLflow's runs that are linked to a version of the prompt."""
+    with httpx.Client(base_url=f"{platform.url('MLFLOW')}/api/2.0/mlflow", timeout=30) as mlflow:
+        found = mlflow.post("/experiments/search", json={"max_results": 100}).raise_for_status().json()
+        ids = [experiment["experiment_id"] for experiment in found["experiments"]]
+        runs = mlflow.post("/runs/search", json={"experiment_ids": ids}).raise_for_status().json().get("runs", [])
+    wanted = {"name": "insights", "version": str(version)}
+    return [
+        run
+        for run in runs
+        for tag in run["data"].get("tags", [])
+        if tag["key"] == "mlflow.linkedPrompts" and wanted in json.loads(tag["value"])
+    ]
+
+
+def serve_again(platform: Platform) -> subprocess.Popen[bytes]:
+    """Start the API alone, while MLflow is down."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.main", "serve"],
+        env=platform.environment,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def is_ready(platform: Platform) -> bool:
+    """The API says that it can answer."""
+    try:
+        return httpx.get(f"{platform.url('API')}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_from_up_to_down(platform: Platform, tmp_path: Path) -> None:
+    """One command brings a governed answer; a promotion reaches it within 5 s; MLflow's death stops no answer."""
+    up = json.loads(platform.assay("up", "--json"))
+    assert {part["state"] for part in up["parts"]} == {"running"}
+    first = up["insight"]
+    assert first["claims"]
+    assert all(claim["evidence"] for claim in first["claims"])
+    assert first["cost_usd"] == "0.000000000"
+    assert first["audit"]["index"] >= 0
+
+    before = platform.ask()["prompt"]["version"]
+    version = push_new_version(platform, tmp_path)
+    assert version != before
+    move_alias(platform, version)
+    eventually(lambda: platform.ask()["prompt"]["version"] == version, 5, "the next answer names the new version")
+
+    run_deployment(platform, version)
+    assert linked_runs(platform, version)
+
+    platform.kill("mlflow")
+    assert platform.ask()["prompt"]["version"] == version
+    platform.kill("api")
+    api = serve_again(platform)
+    try:
+        eventually(lambda: is_ready(platform), 60, "the API is ready again without MLflow")
+        assert platform.ask()["prompt"]["version"] == version
+    finally:
+        api.terminate()
+        api.wait(30)
+
+    platform.assay("down")
+    assert not any(in_use(port) for port in platform.ports.values())
+    assert not [process for process in psutil.process_iter() if belongs_to(process, platform.home)]
+
+
+def in_use(port: int) -> bool:
+    """Somebody listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def belongs_to(process: psutil.Process, home: Path) -> bool:
+    """The process was started by the platform of this home."""
+    try:
+        return process.environ().get("ASSAY_SUPERVISED_BY") == str(home)
+    except psutil.Error:
+        return False
