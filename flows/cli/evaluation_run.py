@@ -1,0 +1,104 @@
+"""Runs the evaluation flow in this process, recorded by the Prefect server, with a progress bar."""
+
+import asyncio
+import os
+from typing import Any
+
+import httpx
+import typer
+
+from flows.cli import console
+from flows.settings import FlowSettings
+from registry.datasets import Split
+from registry.errors import Unavailable
+
+HEALTH_TIMEOUT_S = 3.0
+
+
+class PrefectUnavailable(Unavailable):
+    """The Prefect server, which records every evaluation, does not answer."""
+
+    code = "prefect-unavailable"
+
+
+def run_flow(
+    *,
+    prompt: str,
+    dataset: str,
+    split: Split | None,
+    tenant: str | None,
+    against: str | None,
+    resume: str | None,
+) -> dict[str, Any]:
+    """Run `evaluate-prompt` here and give its outcome.
+
+    Raises:
+        PrefectUnavailable: there is no server to record the run.
+    """
+    settings = FlowSettings()
+    _require_prefect(settings.prefect_url)
+    # Prefect reads these when it is imported; without a URL it would start a server of its own.
+    os.environ.setdefault("PREFECT_API_URL", settings.prefect_url)
+    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from evaluation.run import Progress as Standing
+    from flows.evaluate_prompt import evaluate_prompt, progress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console.people) as bar:
+        bars = {"": bar.add_task("preparing", total=None)}
+
+        def tell(version: str, now: Standing) -> None:
+            if version not in bars:
+                bar.update(bars.setdefault("", bars[""]), visible=False)
+                bars[version] = bar.add_task(version, total=now.total)
+            missing = f", {now.unscored} unscored" if now.unscored else ""
+            bar.update(bars[version], completed=now.done, description=f"{version}{missing}")
+
+        progress.set(tell)
+        return asyncio.run(
+            evaluate_prompt(prompt=prompt, dataset=dataset, split=split, tenant=tenant, against=against, resume=resume)
+        )
+
+
+def _require_prefect(url: str) -> None:
+    try:
+        healthy = httpx.get(f"{url}/health", timeout=HEALTH_TIMEOUT_S, trust_env=False).is_success
+    except httpx.HTTPError:
+        healthy = False
+    if not healthy:
+        raise PrefectUnavailable(f"Prefect does not answer at {url}; run `assay up`, or set PREFECT_API_URL")
+
+
+def print_outcome(outcome: dict[str, Any]) -> None:
+    """The outcome for people."""
+    prompt, dataset = outcome["prompt"], outcome["dataset"]
+    title = (
+        f"{prompt['name']}/{prompt['version']} with {outcome['provider']} {outcome['model']} "
+        f"on {dataset['name']} ({outcome['split'] or 'all'}, {outcome['questions']} questions)"
+    )
+    compared = outcome["against"] is not None
+    columns = ("metric", "mean", "95 % interval", "n", *(("production",) if compared else ()))
+    rows = [
+        (
+            row["metric"],
+            f"{row['value']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            row["n"],
+            *((f"{row['production']:.3f}" if "production" in row else "",) if compared else ()),
+        )
+        for row in outcome["metrics"]
+    ]
+    console.print_table(title, columns, rows)
+    typer.echo(f"verdict: {outcome['verdict']}")
+    for reason in outcome["reasons"]:
+        typer.echo(f"  {reason}")
+    if outcome["unscored"]:
+        typer.echo(f"  {len(outcome['unscored'])} unscored; go on with --resume {outcome['evaluation']}")
+    if outcome["unresolved"]:
+        typer.echo(f"  {len(outcome['unresolved'])} questions have quotes that no passage contains; ingest them anew?")
+    typer.echo(f"evidence: {outcome['evidence'] or 'none, only split test makes some'}")
+    typer.echo(f"run: {outcome['run']['url']}")

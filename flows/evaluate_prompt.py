@@ -1,0 +1,104 @@
+"""The flow `evaluate-prompt`: one prompt version on one ground truth, to a verdict that counts as evidence."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+
+from evaluation.run import EvaluationStopped, Progress
+from evaluation.summary import table
+from flows.evaluation_outcome import Outcome, conclude, document, markdown
+from flows.prompt_evaluation import Answered, Order, Prepared, answer, prepare
+from flows.wiring import EvaluationServices, evaluation_services
+from registry.datasets import Split
+from registry.errors import JsonValue
+from registry.prompts.versions import PromotedVersion
+from registry.runs import Runs, RunsUnavailable
+
+ARTIFACT_ROWS_MAX = 500
+
+progress: ContextVar[Callable[[str, Progress], None]] = ContextVar("progress", default=lambda _version, _now: None)
+"""Who is told how far an evaluation is, as (version, progress); set by whoever runs the flow in its own process."""
+
+
+@flow(name="evaluate-prompt", flow_run_name="{prompt} on {dataset}", persist_result=False)
+async def evaluate_prompt(
+    prompt: str,
+    dataset: str = "sample",
+    split: Split | None = "test",
+    tenant: str | None = None,
+    against: str | None = None,
+    resume: str | None = None,
+) -> dict[str, JsonValue]:
+    """Evaluate a prompt version on a ground truth and store the verdict as evidence.
+
+    Args:
+        prompt: NAME@ALIAS or NAME/VERSION.
+        dataset: NAME or NAME@HASH, as `assay datasets list` shows it.
+        split: only a run on `test` makes evidence; none takes both.
+        tenant: whose rows and documents; none: every row under its own tenant.
+        against: NAME/VERSION to compare with; none: the version in production, if it has another content.
+        resume: id of a stopped evaluation to go on with.
+
+    Raises:
+        AssayError: something is missing or down; what was answered is kept under the id that the log names.
+    """
+    order = Order(prompt=prompt, dataset=dataset, split=split, tenant=tenant, against=against, resume=resume)
+    logger = get_run_logger()
+    async with evaluation_services() as services:
+        settings = services.services.settings
+        prepared = await prepare(order, services, settings.home)
+        logger.info("evaluation %s: %d questions", prepared.id, len(prepared.rows))
+        try:
+            candidate = await _answer(prepared, prepared.candidate, services)
+            baseline = await _answer(prepared, prepared.baseline, services) if prepared.baseline else None
+            outcome = await _conclude(prepared, candidate, baseline, services)
+        except (EvaluationStopped, RunsUnavailable):
+            logger.error("evaluation %s stopped; go on with resume=%s", prepared.id, prepared.id)  # noqa: TRY400 - Prefect shows the traceback
+            raise
+    await _show(outcome)
+    return document(outcome)
+
+
+@task(name="answer", task_run_name="answer with {version.name}/{version.version}", cache_policy=NO_CACHE)
+async def _answer(prepared: Prepared, version: PromotedVersion, services: EvaluationServices) -> Answered:
+    """Ask one version every question."""
+    tell = progress.get()
+    name = f"{version.name}/{version.version}"
+    return await answer(prepared, version, services, services.services.settings.home, lambda now: tell(name, now))
+
+
+@task(name="conclude", cache_policy=NO_CACHE)
+async def _conclude(
+    prepared: Prepared, candidate: Answered, baseline: Answered | None, services: EvaluationServices
+) -> Outcome:
+    """Rule, log the MLflow run, store the evidence; off the loop, because MLflow's client blocks."""
+    runs = Runs(services.services.settings.mlflow_url)
+    return await asyncio.to_thread(conclude, prepared, candidate, baseline, services, runs)
+
+
+async def _show(outcome: Outcome) -> None:
+    """The verdict and the questions as artifacts, and an event for automations."""
+    version = outcome.candidate.version
+    key = re.sub(r"[^a-z0-9]+", "-", f"evaluation-{version.name}-{version.version}")
+    lines = table(
+        outcome.prepared.rows,
+        outcome.candidate.records,
+        outcome.candidate.summary,
+        outcome.baseline.summary if outcome.baseline else None,
+    )
+    await acreate_markdown_artifact(markdown(outcome), key=key, description=f"Verdict {outcome.ruling.verdict}")
+    await acreate_table_artifact(lines[:ARTIFACT_ROWS_MAX], key=f"{key}-questions", description="One line a question")
+    emit_event(
+        event="assay.evaluation.finished",
+        resource={
+            "prefect.resource.id": f"assay.prompt.{version.name}.{version.version}",
+            "prefect.resource.name": f"{version.name}/{version.version}",
+        },
+        payload={"verdict": outcome.ruling.verdict, "evaluation": outcome.prepared.id, "run_id": outcome.run.id},
+    )
