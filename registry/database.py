@@ -142,7 +142,9 @@ def dialect_insert(connection: Connection, table: Table) -> sqlite.Insert | post
 
 def insert_or_ignore(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key is taken; True when it was inserted."""
-    return connection.execute(dialect_insert(connection, table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    statement = dialect_insert(connection, table).values(**values).on_conflict_do_nothing()
+    # RETURNING tells on both databases; the row count of an INSERT does not.
+    return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
 
 def upsert(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:

@@ -47,4 +47,4 @@ def take_lease(
             set_={"holder": holder, "expires_ms": statement.excluded.expires_ms},
             where=or_(leases.c.expires_ms <= now_ms, leases.c.holder == holder),
         )
-        return connection.execute(taken).rowcount == 1
+        return connection.execute(taken.returning(leases.c.name)).first() is not None

@@ -1,12 +1,14 @@
-"""A migrated registry in SQLite, made once a session and copied for each test."""
+"""A migrated registry in SQLite, made once a session and copied for each test; and one on either database."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes.fake_clock import FakeClock
 
 from registry.database import Database, migrate, open_database
+from registry.tenants import Tenants
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,32 @@ def database(database_url: str) -> Iterator[Database]:
     opened = open_database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def registry_url(request: pytest.FixtureRequest) -> str:
+    """Address of an empty, migrated registry: first on SQLite, then on PostgreSQL."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("database_url")
+    make: Callable[[], str] = request.getfixturevalue("new_postgres_registry")
+    return make()
+
+
+@pytest.fixture
+def registry(registry_url: str) -> Iterator[Database]:
+    """An empty, migrated registry: first on SQLite, then on PostgreSQL."""
+    opened = open_database(registry_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def acme(registry: Database) -> str:
+    """A tenant of `registry`."""
+    return Tenants(registry).create("acme", "Acme").id
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time that the test moves by hand."""
+    return FakeClock()
