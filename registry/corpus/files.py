@@ -85,6 +85,8 @@ def read_file(file: SourceFile, bytes_max: int) -> bytes:
         DocumentProblem: a link, no ordinary file, unreadable, or too large.
     """
     *folders, last = file.name.split("/")
+    if ".." in folders:
+        raise DocumentProblem("cannot be read: its name leads out of the given path")
     try:
         where = os.open(file.root, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -198,7 +198,7 @@ async def test_a_packed_bomb_is_refused() -> None:
     stream = b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(packed), packed)
     pages = b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
     async with LoaderProcess(LIMITS) as loader:
-        with pytest.raises(DocumentProblem, match="damaged PDF"):
+        with pytest.raises(DocumentProblem):
             await loader.load(
                 "bomb.pdf", assemble([b"<< /Type /Catalog /Pages 2 0 R >>", pages, page, stream, b"<< >>"])
             )
