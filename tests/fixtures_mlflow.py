@@ -69,7 +69,7 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) ->
         if server.poll() is not None:
             break
         with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200:  # noqa: PLR2004 - HTTP OK
+            if httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200:
                 return
         time.sleep(0.2)
     pytest.fail(f"MLflow did not start:\n{log.read_text(errors='replace')[-4000:]}")

@@ -35,6 +35,7 @@ HOOK = "https://assay.example/hooks/mlflow"
 
 
 def headers(body: bytes = BODY, *, at: int = NOW, key: str = SECRET, delivery: str = "6094d4aa") -> dict[str, str]:
+    """A signed request's headers."""
     return {
         "X-MLflow-Delivery-Id": delivery,
         "X-MLflow-Timestamp": str(at),
@@ -43,6 +44,7 @@ def headers(body: bytes = BODY, *, at: int = NOW, key: str = SECRET, delivery: s
 
 
 def body(**change: Any) -> bytes:
+    """The recorded body with other members."""
     return json.dumps({**json.loads(BODY), **change}).encode()
 
 

@@ -57,6 +57,7 @@ async def prompts(mlflow: FakeMlflow, tmp_path: Path, database: Database) -> Asy
 
 
 def expected(template: PromptTemplate, version: int, alias: str = "production") -> PromotedVersion:
+    """The version that a template should come back as."""
     return PromotedVersion(
         name="brief", version=version, alias=alias, template=template, content_hash=content_hash(template)
     )
@@ -89,7 +90,7 @@ async def test_the_same_content_is_pushed_once(publisher: PromptPublisher) -> No
 async def test_a_version_typed_in_the_ui_inherits(
     mlflow: FakeMlflow, publisher: PromptPublisher, prompts: PromotedPrompts
 ) -> None:
-    """A version with only a text takes declarations and parameters of the nearest version before it, not of a later one."""
+    """A version with only a text takes the rest from the nearest version before it, not from a later one."""
     await publisher.push(BRIEF)
     is_prompt = {"key": "mlflow.prompt.is_prompt", "value": "true"}
     typed = {"key": TEXT_TAG, "value": "Short: {{question}} {{today}}"}

@@ -13,6 +13,7 @@ SYSTEM = Turn(role="system", content="Answer from what stands between <data ...>
 
 
 def template(user: str = "{{passages}} {{question}}", **change: Any) -> PromptTemplate:
+    """A sound template with changes."""
     fields: dict[str, Any] = {
         "name": "brief",
         "use_case": "insights",
@@ -28,6 +29,7 @@ def template(user: str = "{{passages}} {{question}}", **change: Any) -> PromptTe
 
 
 def codes(prompt: PromptTemplate) -> list[str]:
+    """Codes of all findings."""
     return [finding.code for finding in lint(prompt)]
 
 

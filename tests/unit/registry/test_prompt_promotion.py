@@ -35,6 +35,7 @@ POLICY = Policy(
 
 
 def version(user: str = "{{passages}} {{question}}", number: int = 1, **change: Any) -> PromotedVersion:
+    """A sound version with changes."""
     template = PromptTemplate(
         name="insights",
         use_case="insights",
@@ -89,6 +90,7 @@ class Stage:
         return record_evidence(self.database, **(fields | change))
 
     def records(self) -> list[Mapping[str, Any]]:
+        """All promotion records."""
         with self.database.read() as connection:
             return [dict(row) for row in connection.execute(select(promotions)).mappings()]
 
@@ -208,6 +210,7 @@ async def test_another_use_case_is_refused(stage: Stage) -> None:
 
 
 def decide(policy: Policy, *found: Evidence, at: float = NOW) -> Decision:
+    """What a policy says about the sound version."""
     return check(policy, version(), "extractive", "extractive-1", found, at)
 
 

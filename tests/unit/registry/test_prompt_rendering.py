@@ -47,6 +47,7 @@ data = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size
 
 
 def passage(text: str, document: str = "report.md") -> Passage:
+    """A passage of a document."""
     return Passage(id="3f", document=document, score=1.0, text=text)
 
 
@@ -58,6 +59,7 @@ def delimiters(content: str) -> list[str]:
 
 
 def values(question: str, *texts: str) -> dict[str, Any]:
+    """Values for TEMPLATE, one passage for each text."""
     return {"question": question, "passages": [passage(text) for text in texts], "today": TODAY}
 
 
