@@ -63,7 +63,7 @@ class _Source:
     kind: str
     id: str
     title: str
-    """Words that hold for every sentence: the document's or the metric's name."""
+    """Words that hold for every sentence: the document's name and the passage's first line, or the metric's name."""
     lines: tuple[str, ...]
     power: int = 0
     """Power of ten that the source states for its table, e.g. 3 for `in thousands`."""
@@ -132,7 +132,9 @@ def _holds(claim: str, wanted: frozenset[str], quoted: Sequence[_Line]) -> bool:
         return False
     titles = frozenset(word for line in quoted for word in content_words(line.source.title))
     held = frozenset(word for line in quoted for word in line.words) | titles
-    if wanted and len(wanted & held) / len(wanted) < WORDS_SHARE_MIN:
+    # A reading has no words but its name; the words around it say what it does, and the figures are checked.
+    measured = any(line.source.kind == "metric" and line.words & wanted for line in quoted)
+    if wanted and not measured and len(wanted & held) / len(wanted) < WORDS_SHARE_MIN:
         return False
     best = quoted[0]
     if _opposite(claim, wanted, best):
@@ -156,9 +158,10 @@ def _quotes(claim: str, wanted: frozenset[str], lines: Sequence[_Line]) -> list[
     if shared(best)[0] == 0:
         return []
     chosen = [best]
+    titles = frozenset(content_words(best.source.title))
     for _ in range(QUOTES_MAX - 1):
         left = unsupported(claim, [figure for line in chosen for figure in line.figures])
-        held = frozenset(word for line in chosen for word in line.words)
+        held = titles.union(*(line.words for line in chosen))
         lacking = wanted - held if len(wanted & held) < WORDS_SHARE_MIN * len(wanted) else frozenset[str]()
 
         def helps(line: _Line, left: Sequence[Figure] = left, lacking: frozenset[str] = lacking) -> int:
@@ -202,9 +205,14 @@ def _sources(passages: Sequence[Passage], metrics: Sequence[MetricSeries]) -> di
     found: dict[str, _Source] = {}
     for number, passage in enumerate(passages, 1):
         scale = _SCALED.search(passage.text)
+        context = passage.text.partition("\n\n")[0].partition("\n")[0]
         power = 0 if scale is None else _SCALES.get((scale["scale"] or "thousand").lower(), 0)
         found[f"P{number}"] = _Source(
-            kind="passage", id=passage.id, title=passage.document, lines=sentences(passage.text), power=power
+            kind="passage",
+            id=passage.id,
+            title=f"{passage.document} {context}",
+            lines=sentences(passage.text),
+            power=power,
         )
     for number, metric in enumerate(metrics, 1):
         readings = tuple(f"{metric.name} {point.t}: {reading(point.value, metric.unit)}" for point in metric.points)
