@@ -48,6 +48,10 @@ class PromptStore(Protocol):
         """The version that served last, from disk."""
         ...
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ActivePrompt:

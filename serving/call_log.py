@@ -51,9 +51,10 @@ class Call:
     billed_to: str
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(SALT_BYTES))
 
-    def intent(self, subject_hash: str | None) -> dict[str, JsonValue]:
-        """The body of the intent entry: ids and commitments."""
+    def intent(self, hashed: Callable[[str, str], str]) -> dict[str, JsonValue]:
+        """The body of the intent entry: ids, keyed hashes and commitments."""
         ids = current.get()
+        subject, session = self.question.subject, self.question.session
         return {
             "insight": self.id,
             "tenant": self.tenant,
@@ -62,7 +63,8 @@ class Call:
             "key": self.caller.key_id,
             "role": self.caller.role,
             "platform_key": self.caller.tenant is None,
-            "subject": subject_hash,
+            "subject": None if subject is None else hashed(self.tenant, subject),
+            "session": None if session is None else hashed(self.tenant, f"session\0{session}"),
             "question": commitment(self.question.model_dump_json(), self.salt),
             "request_id": ids.request_id,
             "trace_id": ids.trace_id,
@@ -160,9 +162,7 @@ class CallLog:
             logger.error("%d calls have no outcome yet; recovery will close them as abandoned", self._open)  # noqa: TRY400 - no trace to show
 
     async def _intent(self, call: Call) -> OpenCall:
-        subject = call.question.subject
-        hashed = None if subject is None else await asyncio.to_thread(self._subject_hash, call.tenant, subject)
-        writing = asyncio.ensure_future(self._log.intent("insight", call.intent(hashed)))
+        writing = asyncio.ensure_future(self._log.intent("insight", call.intent(self._subject_hash)))
         try:
             index = await asyncio.shield(writing)
         except asyncio.CancelledError:

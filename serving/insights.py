@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from registry.audit.log import commitment
 from registry.errors import AssayError, InvalidInput, JsonValue
 from registry.insight_records import InsightRecords
 from registry.insights import Insight, Passage, PromptRef, ProviderRef, Question, UsageRecord
-from registry.audit.log import commitment
 from registry.messages import Complete, Completion, CompletionRequest, Material, Usage
 from registry.money.prices import cost_nano_usd, format_usd, parse_usd
 from registry.prompts.policy import Policy, UseCaseNotFound

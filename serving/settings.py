@@ -7,7 +7,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints
 
 from registry.errors import InvalidInput
 from registry.settings import RegistrySettings
@@ -23,46 +23,32 @@ class ExposedWithoutGuard(InvalidInput):
 class ServingSettings(RegistrySettings):
     """Address, model providers and limits of the API; each field is an environment variable of docs/settings.md."""
 
-    host: str = Field(default="127.0.0.1", validation_alias=AliasChoices("ASSAY_HOST", "host"))
-    api_port: Port = Field(default=8000, validation_alias=AliasChoices("ASSAY_API_PORT", "api_port"))
+    host: str = Field(default="127.0.0.1", validation_alias="ASSAY_HOST")
+    api_port: Port = Field(default=8000, validation_alias="ASSAY_API_PORT")
 
     # Which models answer, in the order in which they are tried.
-    chain: NameList | None = Field(default=None, validation_alias=AliasChoices("ASSAY_PROVIDERS", "chain"))
-    openai_api_key: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key")
-    )
-    openai_base_url: str | None = Field(
-        default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url")
-    )
-    openai_model: str = Field(default="gpt-5-mini", validation_alias=AliasChoices("ASSAY_OPENAI_MODEL", "openai_model"))
-    local_llm: bool = Field(default=False, validation_alias=AliasChoices("ASSAY_LOCAL_LLM", "local_llm"))
-    llm_port: Port = Field(default=8081, validation_alias=AliasChoices("ASSAY_LLM_PORT", "llm_port"))
+    chain: NameList | None = Field(default=None, validation_alias="ASSAY_PROVIDERS")
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    openai_model: str = Field(default="gpt-5-mini", validation_alias="ASSAY_OPENAI_MODEL")
+    local_llm: bool = Field(default=False, validation_alias="ASSAY_LOCAL_LLM")
+    llm_port: Port = Field(default=8081, validation_alias="ASSAY_LLM_PORT")
 
-    script: Path | None = Field(default=None, validation_alias=AliasChoices("ASSAY_SCRIPT", "script"))
+    script: Path | None = Field(default=None, validation_alias="ASSAY_SCRIPT")
     """Rows that the provider `scripted` answers with."""
 
-    policies: Path = Field(default=Path("policies"), validation_alias=AliasChoices("ASSAY_POLICIES", "policies"))
+    policies: Path = Field(default=Path("policies"), validation_alias="ASSAY_POLICIES")
     """Directory of the use cases, one YAML file each."""
-    deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(
-        default=30.0, validation_alias=AliasChoices("ASSAY_DEADLINE_S", "deadline_s")
-    )
+    deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(default=30.0, validation_alias="ASSAY_DEADLINE_S")
     """How long one insight may take when the caller does not say."""
 
     # The guards without which only loopback is served.
-    tls_certificate: Path | None = Field(
-        default=None, validation_alias=AliasChoices("ASSAY_TLS_CERTIFICATE", "tls_certificate")
-    )
-    tls_key: Path | None = Field(default=None, validation_alias=AliasChoices("ASSAY_TLS_KEY", "tls_key"))
-    behind_proxy: bool = Field(default=False, validation_alias=AliasChoices("ASSAY_BEHIND_PROXY", "behind_proxy"))
-    mlflow_username: str | None = Field(
-        default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_USERNAME", "mlflow_username")
-    )
-    mlflow_password: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_PASSWORD", "mlflow_password")
-    )
-    prefect_auth: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("PREFECT_SERVER_API_AUTH_STRING", "prefect_auth")
-    )
+    tls_certificate: Path | None = Field(default=None, validation_alias="ASSAY_TLS_CERTIFICATE")
+    tls_key: Path | None = Field(default=None, validation_alias="ASSAY_TLS_KEY")
+    behind_proxy: bool = Field(default=False, validation_alias="ASSAY_BEHIND_PROXY")
+    mlflow_username: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_USERNAME")
+    mlflow_password: SecretStr | None = Field(default=None, validation_alias="MLFLOW_TRACKING_PASSWORD")
+    prefect_auth: SecretStr | None = Field(default=None, validation_alias="PREFECT_SERVER_API_AUTH_STRING")
 
     @property
     def providers(self) -> tuple[str, ...]:

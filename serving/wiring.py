@@ -20,7 +20,7 @@ from registry.prompts.promoted import PromotedPrompts
 from registry.signals import read_signal
 from registry.tenants import Keys, Tenants
 from serving.access import Access
-from serving.active_prompt import SIGNAL, ActivePrompts
+from serving.active_prompt import SIGNAL, ActivePrompts, PromptStore
 from serving.background import Background
 from serving.budget_gate import BudgetGate, PricedModel
 from serving.call_log import CallLog, Outcome
@@ -48,7 +48,7 @@ class Services:
     log: AuditLog
     calls: CallLog
     prompts: ActivePrompts
-    promoted: PromotedPrompts
+    promoted: PromptStore
     corpus: Corpus
     providers: Chain
     readiness: Readiness
@@ -86,7 +86,7 @@ def build(
     role: str = "serve",
     providers: Chain | None = None,
     corpus: Corpus | None = None,
-    promoted: PromotedPrompts | None = None,
+    promoted: PromptStore | None = None,
 ) -> Services:
     """Connect the parts of a process; nothing runs yet.
 
@@ -126,7 +126,7 @@ def _connect(
     log: AuditLog,
     providers: Chain,
     corpus: Corpus,
-    promoted: PromotedPrompts,
+    promoted: PromptStore,
 ) -> Services:
     metrics = Metrics()
     vault = Vault(database, settings.master_key)

@@ -135,7 +135,15 @@ async def ask(
     summary="Look an insight up",
     responses={
         200: {"content": {"application/json": {"example": INSIGHT_EXAMPLE}}},
-        **documented("unauthenticated", "forbidden", "insight-not-found", "log-unavailable", "database-unavailable"),
+        **documented(
+            "invalid-request",
+            "unauthenticated",
+            "forbidden",
+            "insight-not-found",
+            "log-unavailable",
+            "database-unavailable",
+            "vault-sealed",
+        ),
     },
 )
 async def look_up(

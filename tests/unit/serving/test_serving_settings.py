@@ -1,0 +1,76 @@
+"""The door of the serving process."""
+
+import pytest
+from pydantic import ValidationError
+
+from serving.settings import ExposedWithoutGuard, ServingSettings
+
+GUARDS = {
+    "MLFLOW_TRACKING_USERNAME": "u",
+    "MLFLOW_TRACKING_PASSWORD": "p",
+    "PREFECT_SERVER_API_AUTH_STRING": "u:p",
+    "QDRANT_API_KEY": "k",
+    "ASSAY_BEHIND_PROXY": "1",
+}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_loopback_needs_no_guards(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """On this machine alone nothing has to be set."""
+    monkeypatch.setenv("ASSAY_HOST", host)
+    ServingSettings().require_guards()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "api.example.org"])  # noqa: S104 - the point
+def test_another_address_names_every_missing_guard(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Beyond loopback the start is refused in one sentence that says what to set."""
+    monkeypatch.delenv("QDRANT_API_KEY", raising=False)
+    monkeypatch.setenv("ASSAY_HOST", host)
+    with pytest.raises(ExposedWithoutGuard) as refusal:
+        ServingSettings().require_guards()
+    names = {*GUARDS, "ASSAY_TLS_CERTIFICATE", "ASSAY_TLS_KEY"}
+    assert all(name in refusal.value.message for name in names)
+
+
+def test_another_address_with_every_guard_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With auth everywhere and a proxy in front, any address may be served."""
+    for name, value in (GUARDS | {"ASSAY_HOST": "0.0.0.0"}).items():  # noqa: S104 - the point
+        monkeypatch.setenv(name, value)
+    ServingSettings().require_guards()
+
+
+@pytest.mark.parametrize("missing", GUARDS)
+def test_each_guard_counts(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """One missing guard is enough to refuse."""
+    monkeypatch.delenv("QDRANT_API_KEY", raising=False)
+    for name, value in (GUARDS | {"ASSAY_HOST": "10.1.2.3"}).items():
+        if name != missing:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ExposedWithoutGuard):
+        ServingSettings().require_guards()
+
+
+def test_the_chain_follows_the_keys_present(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named providers win; else the vendor whose key is there; else the one that needs none."""
+    assert ServingSettings().providers == ("extractive",)
+    monkeypatch.setenv("OPENAI_API_KEY", "planted")
+    assert ServingSettings().providers == ("openai",)
+    monkeypatch.setenv("ASSAY_PROVIDERS", "local, extractive")
+    assert ServingSettings().providers == ("local", "extractive")
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printing the settings prints no key."""
+    for name in ("OPENAI_API_KEY", "QDRANT_API_KEY", "ASSAY_MASTER_KEY", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "planted-secret")
+    assert "planted-secret" not in repr(ServingSettings())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ASSAY_API_PORT", "0"), ("ASSAY_DEADLINE_S", "0"), ("ASSAY_PROVIDERS", "a;b")]
+)
+def test_a_setting_out_of_its_limits_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A wrong value stops the start."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        ServingSettings()
