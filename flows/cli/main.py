@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flows.cli import ask, ingest, keys, lifecycle, prompts, tenants
+from flows.cli import ask, datasets, evaluate, ingest, keys, lifecycle, prompts, tenants
 from registry.errors import AssayError, InvalidInput, Unavailable
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command()(ingest.ingest)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(datasets.app, name="datasets")
 
 
 def exit_code(error: Exception) -> int:
