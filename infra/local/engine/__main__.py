@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 
@@ -32,6 +33,7 @@ def main() -> int:
         timeout_graceful_shutdown=5,
         limit_concurrency=256,
     )
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn stops on it, and raises it once more afterwards
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from infra.local.engine.filters import IDS_MAX, Body, FieldPath, Filter, PointId
 
@@ -54,7 +54,20 @@ def _children(node: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 Payload = Annotated[dict[str, Any], AfterValidator(_shallow)]
-Vectors = Dense | dict[VectorName, Dense | Sparse]
+
+
+def _vector_kind(value: Any) -> str:
+    return "dense" if isinstance(value, list) else "sparse"
+
+
+def _vectors_kind(value: Any) -> str:
+    return "one" if isinstance(value, list) else "named"
+
+
+Vector = Annotated[Annotated[Dense, Tag("dense")] | Annotated[Sparse, Tag("sparse")], Discriminator(_vector_kind)]
+Vectors = Annotated[
+    Annotated[Dense, Tag("one")] | Annotated[dict[VectorName, Vector], Tag("named")], Discriminator(_vectors_kind)
+]
 Ids = Annotated[list[PointId], Field(max_length=IDS_MAX)]
 
 
@@ -152,10 +165,11 @@ class Columns(Body):
     """Points by column."""
 
     ids: Annotated[list[PointId], Field(max_length=POINTS_MAX)]
-    vectors: (
-        Annotated[list[Dense], Field(max_length=POINTS_MAX)]
-        | dict[VectorName, Annotated[list[Dense | Sparse], Field(max_length=POINTS_MAX)]]
-    )
+    vectors: Annotated[
+        Annotated[list[Dense], Field(max_length=POINTS_MAX), Tag("one")]
+        | Annotated[dict[VectorName, Annotated[list[Vector], Field(max_length=POINTS_MAX)]], Tag("named")],
+        Discriminator(_vectors_kind),
+    ]
     payloads: Annotated[list[Payload | None], Field(max_length=POINTS_MAX)] | None = None
 
     @model_validator(mode="after")

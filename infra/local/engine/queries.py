@@ -5,9 +5,9 @@
 from typing import Annotated, Any, Literal
 
 import qdrant_edge as edge
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
-from infra.local.engine.bodies import PAGE_MAX, Dense, Ids, Sparse, VectorName
+from infra.local.engine.bodies import PAGE_MAX, Dense, Ids, Sparse, Vector, VectorName
 from infra.local.engine.filters import Body, Filter, Indexes, PointId, engine_filter
 from infra.local.engine.problems import WrongInput
 
@@ -52,7 +52,7 @@ class FusionQuery(Body):
 class NearestQuery(Body):
     """Nearest to a vector."""
 
-    nearest: Dense | Sparse
+    nearest: Vector
 
 
 class IdfCorpus(Body):
@@ -70,11 +70,27 @@ class Params(Body):
     idf: Literal["global"] | IdfCorpus | None = None
 
 
+def _query_kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return next((name for name in ("nearest", "fusion", "rrf") if name in value), "sparse")
+    return "dense"
+
+
+Scoring = Annotated[
+    Annotated[Dense, Tag("dense")]
+    | Annotated[Sparse, Tag("sparse")]
+    | Annotated[NearestQuery, Tag("nearest")]
+    | Annotated[FusionQuery, Tag("fusion")]
+    | Annotated[RrfQuery, Tag("rrf")],
+    Discriminator(_query_kind),
+]
+
+
 class Search(Body):
     """What a query and a prefetch have in common."""
 
     prefetch: "Annotated[list[Prefetch], Field(max_length=PREFETCHES_MAX)] | None" = None
-    query: Dense | Sparse | NearestQuery | FusionQuery | RrfQuery | None = None
+    query: Scoring | None = None
     using: Annotated[str, Field(max_length=64)] | None = None
     filter: Filter | None = None
     params: Params | None = None
