@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from registry.claims import read_answer, takes_claims, write_answer
-from registry.errors import InvalidInput, JsonValue
+from registry.errors import InvalidInput
 from registry.messages import Completion, CompletionRequest, Usage
 from serving.providers.base import (
     ContentRefused,
