@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal, Self
 
-from registry.audit.appender import Appender, LogUnavailable
+from registry.audit.appender import BATCH_ENTRIES_MAX, Appender, LogUnavailable
 from registry.audit.recovery import CLOSED, OPENED, DamagedLog, Tail, lock, repair
 from registry.errors import InvalidInput, JsonValue
 from registry.insights import AuditPosition
@@ -130,10 +130,13 @@ class AuditLog:
 
     def _settle(self, tail: Tail) -> None:
         """Close what the dead process left open."""
-        self._open |= tail.orphans
-        for index in tail.orphans:
-            _wait(self._append("outcome", self._open.pop(index), {}, intent=index, status=ABANDONED))
-        if tail.orphans:
+        orphans = list(tail.orphans.items())
+        for start in range(0, len(orphans), BATCH_ENTRIES_MAX):
+            some = orphans[start : start + BATCH_ENTRIES_MAX]
+            written = [self._append("outcome", kind, {}, intent=index, status=ABANDONED) for index, kind in some]
+            for future in written:
+                _wait(future)
+        if orphans:
             logger.warning("audit log %s: closed %d abandoned calls", self.name, len(tail.orphans))
 
     async def intent(self, kind: str, body: Mapping[str, JsonValue]) -> int:
