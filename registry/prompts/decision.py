@@ -11,6 +11,7 @@ from registry.prompts.policy import Policy, Requirement
 from registry.prompts.versions import PromotedVersion
 
 DAY_MS = 86_400_000
+REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "evaluation": Kind(
         per_model=True,
-        remedy="run `assay evaluate run --prompt {name}/{version} --dataset {dataset} --tenant TENANT`",
+        remedy="run `assay evaluate run --prompt {name}/{version} --dataset {dataset}`",
     ),
 }
 
@@ -126,8 +127,11 @@ def _metric(found: Evidence, name: str) -> float | None:
 
 
 def _reason(found: Evidence) -> str:
-    findings = found.details.get("findings")
-    if not isinstance(findings, list):
-        return ""
-    codes = [str(each["code"]) for each in findings if isinstance(each, dict) and each.get("severity") == "error"]
-    return f" ({', '.join(dict.fromkeys(codes))})" if codes else ""
+    """Why it does not pass: an evaluation's reasons, a linter's errors."""
+    reasons, findings = found.details.get("reasons"), found.details.get("findings")
+    if isinstance(reasons, list) and reasons:
+        return f" ({'; '.join(map(str, reasons[:REASONS_SHOWN]))})"
+    if isinstance(findings, list):
+        errors = [each for each in findings if isinstance(each, dict) and each.get("severity") == "error"]
+        return f" ({', '.join(dict.fromkeys(str(each.get('code')) for each in errors))})" if errors else ""
+    return ""
