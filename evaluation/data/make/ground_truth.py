@@ -13,16 +13,25 @@ Row = dict[str, Any]
 """One line of ground_truth.jsonl; its members are told in the data card."""
 
 
-def hand_written() -> list[Row]:
-    """Return the questions written by hand, in file order."""
+def hand_written(row_quotes: dict[tuple[str, str, str], str]) -> list[Row]:
+    """Return the questions written by hand, in file order.
+
+    Evidence may name a table's row by its first cell (`row: 2025-03`); it gets the row's words as quote.
+    """
     rows: list[Row] = []
     for path in sorted(HAND.glob("*.yaml")):
         group = yaml.safe_load(path.read_text(encoding="utf-8"))
-        rows.extend(
-            {"tenant": group["tenant"], "split": group["split"], "made": "hand"} | question
-            for question in group["questions"]
-        )
+        tenant = group["tenant"]
+        for question in group["questions"]:
+            relevant = [_quoted(evidence, tenant, row_quotes) for evidence in question.get("relevant", [])]
+            head = {"tenant": tenant, "split": group["split"], "made": "hand"}
+            rows.append(head | question | {"relevant": relevant})
     return rows
+
+
+def _quoted(evidence: Row, tenant: str, row_quotes: dict[tuple[str, str, str], str]) -> Row:
+    quote = evidence.get("quote") or row_quotes[tenant, evidence["document"], evidence["row"]]
+    return {"document": evidence["document"], "quote": quote, "grade": evidence["grade"]}
 
 
 def clusters(manifest: Path) -> dict[tuple[str, str], str]:
@@ -49,6 +58,16 @@ def finished(row: Row, cluster_of: dict[tuple[str, str], str]) -> Row:
         "figures": row.get("figures", []),
     }
     return full | {name: row[name] for name in ("metrics", "filters") if row.get(name)}
+
+
+def arithmetic(rows: list[Row]) -> list[Row]:
+    """Return how each figure that no document states follows from those that do."""
+    return [
+        {"id": row["id"], "figure": number, "expression": expression}
+        for row in rows
+        for number, expression in enumerate(row.get("arithmetic", []))
+        if expression
+    ]
 
 
 def text(rows: list[Row]) -> str:
