@@ -101,6 +101,10 @@ class Appender:
                 self._commit(batch)
         finally:
             os.close(self._descriptor)
+            with self._changed:
+                self._closed = True
+                for _, future in self._waiting:  # only a bug leaves any
+                    future.set_exception(LogUnavailable("the audit log's writer has stopped"))
 
     def _next_batch(self) -> list[tuple[str, "Future[int]"]]:
         with self._changed:
