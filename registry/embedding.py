@@ -6,6 +6,7 @@ The weights (all-MiniLM-L6-v2, int8 ONNX) and the tokenizer come as locked packa
 SHA-256 before use. Neither package is imported: only their files are read.
 """
 
+import ctypes
 import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
@@ -100,10 +101,12 @@ def load_embedder() -> Embedder:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # a query is 5 ms of one core; the processes share the others
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        _checked(*WEIGHTS, WEIGHTS_SHA256), options, providers=["CPUExecutionProvider"]
-    )
-    return Embedder(session, load_tokenizer())
+    options.enable_cpu_mem_arena = False  # measured: no slower, and 60 MB less after a batch of long texts
+    path, _ = _checked(*WEIGHTS, WEIGHTS_SHA256)  # by path: the runtime would keep a copy of bytes
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    embedder = Embedder(session, load_tokenizer())
+    _return_freed_memory()
+    return embedder
 
 
 def load_tokenizer() -> Tokenizer:
@@ -112,20 +115,29 @@ def load_tokenizer() -> Tokenizer:
     Raises:
         EmbeddingModelUnusable: the package is missing, or its file is not the locked one.
     """
-    tokenizer = Tokenizer.from_str(_checked(*TOKENIZER, TOKENIZER_SHA256).decode())
+    _, content = _checked(*TOKENIZER, TOKENIZER_SHA256)
+    tokenizer = Tokenizer.from_str(content.decode())
     tokenizer.no_padding()
     tokenizer.enable_truncation(TOKENS_MAX)
     return tokenizer
 
 
-def _checked(package: str, file: str, sha256: str) -> bytes:
-    """Read a package's file and compare its hash."""
+def _checked(package: str, file: str, sha256: str) -> tuple[str, bytes]:
+    """Path and content of a package's file, its hash compared."""
     try:
-        content = Path(str(distribution(package).locate_file(file))).read_bytes()
+        path = str(distribution(package).locate_file(file))
+        content = Path(path).read_bytes()
     except (PackageNotFoundError, OSError) as error:
         raise EmbeddingModelUnusable(
             f"cannot read {file!r} of package {package!r}; install requirements.lock"
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise EmbeddingModelUnusable(f"{file!r} of package {package!r} is not the file that was locked; reinstall it")
-    return content
+    return path, content
+
+
+def _return_freed_memory() -> None:
+    """Give back what unpacking the weights left behind: 50 MB that glibc would keep for the life of the process."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none, and need none
+    if trim is not None:
+        trim(0)
