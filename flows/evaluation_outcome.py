@@ -148,6 +148,7 @@ def _report(
         prompt=(version.name, version.version),
         parameters=parameters,
         metrics=metrics,
+        dataset=(info.name, info.sha256),
         tags={"assay.verdict": ruling.verdict, "assay.evaluation": prepared.id},
         tables={
             "questions.json": table(

@@ -26,6 +26,7 @@ METRICS_MAX = 1_000
 """MLflow's own limit of one batch; parameters and tags have 100."""
 PARAMETERS_MAX = 100
 VALUE_CHARS_MAX = 5_000
+DIGEST_CHARS_MAX = 36
 LINKED_PROMPTS_TAG = "mlflow.linkedPrompts"
 EXPERIMENTS_OF_PROMPT_TAG = "_mlflow_experiment_ids"
 """Where MLflow keeps in which experiments a prompt appears (its page «Prompts» beside the runs)."""
@@ -51,6 +52,8 @@ class RunReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Names may hold `@`; MLflow gets `_at_` instead, as its names allow no `@`."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    dataset: tuple[str, str] | None = None
+    """Name and content hash of the ground truth."""
     tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     """Artifact name ending in .json -> rows; MLflow's UI shows it as a table."""
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -95,6 +98,7 @@ class Runs:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # seven by default: minutes on a dead server
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is for results
         from mlflow import MlflowClient  # noqa: PLC0415
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
@@ -137,7 +141,7 @@ class Runs:
         return found.experiment_id
 
     def _fill(self, client, run_id: str, report: RunReport) -> None:  # noqa: ANN001 - as above
-        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
+        from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag  # noqa: PLC0415
 
         now = self._now_ms()
         metrics = [
@@ -155,6 +159,11 @@ class Runs:
         }
         tagged = [RunTag(name, value[:VALUE_CHARS_MAX]) for name, value in tags.items() if value]
         client.log_batch(run_id, metrics=metrics, params=parameters, tags=tagged)
+        if report.dataset is not None:
+            name, sha256 = report.dataset
+            source = json.dumps({"name": name, "sha256": sha256})
+            known = Dataset(name=name, digest=sha256[:DIGEST_CHARS_MAX], source_type="assay", source=source)
+            client.log_inputs(run_id, [DatasetInput(known)])
         with tempfile.TemporaryDirectory() as folder:
             for name, content in {**_tables(report.tables), **report.files}.items():
                 path = Path(folder, name)
