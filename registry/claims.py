@@ -7,7 +7,7 @@ Reading never raises: whatever a model wrote becomes some draft, and what is not
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ __all__ = [
     "Figure",
     "citations_in",
     "figures",
+    "is_row",
     "read_answer",
     "sentences",
     "takes_claims",
@@ -31,6 +32,8 @@ CLAIMS_MAX = 32
 """Claims read from one answer; what follows is not an insight but a document."""
 TEXT_CHARS_MAX = 200_000
 """Characters of an answer that are looked at."""
+WRAPPED_CHARS_MIN = 60
+"""A shorter line was ended on purpose: a heading, a list item, a verse of a letter's head."""
 
 _MARK = r"\[\s*([PM]\d{1,3}(?:\s*[,;]\s*[PM]\d{1,3})*)\s*\]"
 _MARKS = re.compile(rf"\s?{_MARK}", re.IGNORECASE)
@@ -43,6 +46,9 @@ _ABBREVIATIONS = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(r"[.!?…]+[\"'”\u2019»)\]]*(?:\s?\[[PM\d,; ]+\])*(?=\s|$)|\n+", re.IGNORECASE)
+_BLANK = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+_CELL = re.compile(r"[^:\n]{1,80}: \S")
+_STARTS_LINE = re.compile(r"[ \t]*(?:[-*•|#]|\d{1,2}[.)]\s)")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 _ABSTAINS = re.compile(
     r"\b(?:(?:do|does|did)(?: not|n't) (?:contain|answer|say|state|mention|provide|include|give|cover)"
@@ -118,19 +124,42 @@ def without_marks(text: str) -> str:
 
 
 def sentences(text: str) -> tuple[str, ...]:
-    """Split text into sentences and lines, verbatim pieces of the text without surrounding white space.
+    """Split text into sentences, list items and table rows: verbatim pieces without surrounding white space.
 
-    Marks after a full stop stay with their sentence. Decimal points and common abbreviations end nothing.
+    A line that was only wrapped goes on. A block of `column: value` lines is one piece, a row. Marks after a full stop
+    stay with their sentence. Decimal points and common abbreviations end nothing.
     """
-    pieces: list[str] = []
+    return tuple(piece for block in _BLANK.split(text) for piece in _pieces(block))
+
+
+def is_row(text: str) -> bool:
+    """Whether a piece is a table row, written as `column: value` lines."""
+    lines = text.strip().split("\n")
+    return len(lines) > 1 and all(_CELL.match(line) for line in lines)
+
+
+def _pieces(block: str) -> Iterator[str]:
+    if is_row(block):
+        yield block.strip()
+        return
     start = 0
-    for end in _END.finditer(text):
-        if end.group().startswith(".") and _ABBREVIATIONS.search(text, max(start, end.start() - 12), end.start() + 1):
+    for end in _END.finditer(block):
+        if end.group().startswith(".") and _ABBREVIATIONS.search(block, max(start, end.start() - 12), end.start() + 1):
             continue
-        pieces.append(text[start : end.end()])
+        if end.group().startswith("\n") and _is_wrap(block, start, end):
+            continue
+        if piece := block[start : end.end()].strip():
+            yield piece
         start = end.end()
-    pieces.append(text[start:])
-    return tuple(stripped for piece in pieces if (stripped := piece.strip()))
+    if piece := block[start:].strip():
+        yield piece
+
+
+def _is_wrap(block: str, start: int, end: re.Match[str]) -> bool:
+    """Whether a line break only wraps a long line of prose."""
+    line = block[block.rfind("\n", 0, end.start()) + 1 : end.start()]
+    prose = len(line) >= WRAPPED_CHARS_MIN and not block[start : end.start()].lstrip().startswith(("|", "#"))
+    return prose and not _STARTS_LINE.match(block, end.end())
 
 
 def _read_text(text: str) -> Draft:
