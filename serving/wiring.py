@@ -111,7 +111,7 @@ def build(
             policies,
             database,
             log,
-            providers or build_providers(settings.providers, _provider_policy(settings)),
+            providers or build_providers(settings.providers, provider_policy(settings)),
             corpus or Corpus(settings.qdrant_url, settings.engine_key, load_embedder()),
             promoted or PromotedPrompts(settings.mlflow_url, settings.home, database),
         )
@@ -193,7 +193,8 @@ def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts) -> Re
     return Readiness({"database": ask_database, "engine": ask_engine, "prompts": prompt_probe(prompts)})
 
 
-def _provider_policy(settings: ServingSettings) -> ProviderPolicy:
+def provider_policy(settings: ServingSettings) -> ProviderPolicy:
+    """What the providers need from the settings."""
     return ProviderPolicy(
         openai_api_key=settings.openai_api_key,
         openai_model=settings.openai_model,

@@ -2,12 +2,12 @@
 
 import getpass
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
+from flows.cli.recorded import open_registry
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
-from registry.database import Database, open_database
 from registry.prompts.decision import Decision, check
 from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
@@ -16,7 +16,6 @@ from registry.prompts.promotion import Promoter, Promotion, ServingModel
 from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
 from registry.prompts.schema import PromptTemplate
 from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource
-from serving.providers.chain import ProviderPolicy, build_providers
 from serving.settings import ServingSettings
 
 CANDIDATE = "candidate"
@@ -53,7 +52,7 @@ async def find_both(before: PromptReference, after: PromptReference) -> tuple[Pr
 
 def evidence(version: PromotedVersion) -> tuple[Evidence, ...]:
     """What was shown about the version, newest first."""
-    with _database() as database:
+    with open_registry() as database:
         return evidence_for(database, version.name, version.content_hash)
 
 
@@ -64,21 +63,29 @@ async def promote(name: str, version: int) -> tuple[Promotion, Policy]:
     async with _mlflow() as rest:
         found = await PromptSource(rest).find(PromptReference(name=name, version=version))
         policy = load_policy(settings.policies, found.template.use_case)
-        with _database() as database, _audit_log() as log:
+        with open_registry() as database, AuditLog.open(settings.home / "audit", "cli") as log:
             promoter = Promoter(database, move_alias=PromptPublisher(rest).set_alias, note=log.note_now)
             return await promoter.promote(policy, found, models, _who()), policy
 
 
+async def decide(policy: Policy) -> list[tuple[ServingModel, Decision]]:
+    """What the policy says about the version under its alias, for every model that this environment would serve.
+
+    Raises:
+        PromptNotFound: nothing is promoted yet.
+    """
+    version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
+    found, now = evidence(version), time.time()
+    models = await _models(ServingSettings())
+    return [(model, check(policy, version, model.provider, model.model, found, now)) for model in models]
+
+
 async def _models(settings: ServingSettings) -> list[ServingModel]:
-    chain = build_providers(
-        settings.providers,
-        ProviderPolicy(
-            openai_api_key=settings.openai_api_key,
-            openai_model=settings.openai_model,
-            openai_base_url=settings.openai_base_url,
-            script=settings.script,
-        ),
-    )
+    # The serving code is heavy, and a list of prompts needs none of it.
+    from serving.providers.chain import build_providers
+    from serving.wiring import provider_policy
+
+    chain = build_providers(settings.providers, provider_policy(settings))
     try:
         return [ServingModel(provider=provider.name, model=provider.model) for provider in chain.providers]
     finally:
@@ -99,33 +106,3 @@ async def _mlflow() -> AsyncGenerator[MlflowRest]:
         yield rest
     finally:
         await rest.aclose()
-
-
-@contextmanager
-def _database() -> Generator[Database]:
-    database = open_database(FlowSettings().database_url)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-@contextmanager
-def _audit_log() -> Generator[AuditLog]:
-    log = AuditLog.open(FlowSettings().home / "audit", "cli")
-    try:
-        yield log
-    finally:
-        log.close()
-
-
-async def decide(policy: Policy) -> list[tuple[ServingModel, Decision]]:
-    """What the policy says about the version under its alias, for every model that this environment would serve.
-
-    Raises:
-        PromptNotFound: nothing is promoted yet.
-    """
-    version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
-    found, now = evidence(version), time.time()
-    models = await _models(ServingSettings())
-    return [(model, check(policy, version, model.provider, model.model, found, now)) for model in models]
