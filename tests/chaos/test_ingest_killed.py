@@ -16,7 +16,7 @@ from registry.corpus.documents import DocumentRecords
 from registry.database import Database
 from registry.tenants import Tenants
 
-pytestmark = [pytest.mark.chaos]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 DOCUMENTS = 12
 
@@ -45,7 +45,7 @@ def start_ingest(engine: EngineProcess, database_url: str, docs: Path) -> subpro
 
 def wait_for_documents(records: DocumentRecords, wanted: int, process: subprocess.Popen[bytes]) -> None:
     """Until the ingest has begun this many documents."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(records.all()) < wanted:
         assert time.monotonic() < deadline
         assert process.poll() is None
@@ -63,7 +63,7 @@ def test_a_killed_ingest_is_finished_by_the_next(
     wait_for_documents(records, DOCUMENTS // 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    out, _ = start_ingest(own_engine, database_url, docs).communicate(timeout=100)
+    out, _ = start_ingest(own_engine, database_url, docs).communicate(timeout=200)
     report = json.loads(out)
     found = records.all()
     assert report["failed"] == []
