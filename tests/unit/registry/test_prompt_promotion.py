@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +9,9 @@ from sqlalchemy import select
 
 from registry.database import Database
 from registry.errors import InvalidInput, JsonValue
-from registry.prompts.decision import Decision, check
 from registry.prompts.evidence import Evidence, evidence_for, record_evidence
 from registry.prompts.mlflow_rest import MlflowUnavailable
-from registry.prompts.policy import InvalidPolicy, Policy, Requirement, UseCaseNotFound, load_policy
+from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromptTampered
 from registry.prompts.promotion import Promoter, PromotionRefused, ServingModel, record_lint
 from registry.prompts.schema import ModelParameters, PromptTemplate, Turn, Variable, content_hash
@@ -209,102 +207,7 @@ async def test_another_use_case_is_refused(stage: Stage) -> None:
         await stage.promoter.promote(POLICY, version(), [], "ada")
 
 
-def decide(policy: Policy, *found: Evidence, at: float = NOW) -> Decision:
-    """What a policy says about the sound version."""
-    return check(policy, version(), "extractive", "extractive-1", found, at)
-
-
-def test_the_newest_evidence_counts(stage: Stage) -> None:
-    """A later failure outweighs an earlier pass, and the other way round."""
-    policy = POLICY.model_copy(update={"requires": (Requirement(kind="evaluation"),)})
-    stage.evaluated(version(), clock=lambda: NOW - 2)
-    stage.evaluated(version(), verdict="FAIL", clock=lambda: NOW - 1)
-    assert not decide(policy, *evidence_for(stage.database, "insights", version().content_hash)).allowed
-    stage.evaluated(version())
-    assert decide(policy, *evidence_for(stage.database, "insights", version().content_hash)).allowed
-
-
-@pytest.mark.parametrize("verdict", ["FAIL", "UNDERPOWERED"])
-def test_only_a_pass_passes(stage: Stage, verdict: str) -> None:
-    """Too few cases to tell is not a pass."""
-    record_lint(stage.database, version())
-    decision = decide(POLICY, stage.evaluated(version(), verdict=verdict), record_lint(stage.database, version()))
-    assert [sentence for sentence in decision.missing if verdict in sentence]
-
-
-@pytest.mark.parametrize(
-    ("metrics", "sentence"),
-    [({"ndcg@10": 0.49}, "below 0.5"), ({}, "did not measure"), ({"ndcg@10": True}, "did not measure")],
-)
-def test_floors_hold(stage: Stage, metrics: dict[str, Any], sentence: str) -> None:
-    """A value under its floor refuses, and so does a value that nobody measured."""
-    shown = stage.evaluated(version(), details={"metrics": metrics})
-    decision = decide(POLICY, shown, record_lint(stage.database, version()))
-    assert not decision.allowed
-    assert sentence in decision.missing[0]
-
-
-def test_old_evidence_does_not_count_for_a_new_promotion(stage: Stage) -> None:
-    """Evidence ages: one day past the limit it has to be made anew."""
-    shown = (stage.evaluated(version()), record_lint(stage.database, version()))
-    assert decide(POLICY, *shown, at=NOW + 30 * 86_400).allowed
-    late = decide(POLICY, *shown, at=NOW + 31 * 86_400)
-    assert not late.allowed
-    assert "older than 30 days" in late.missing[0]
-
-
-def test_an_unknown_kind_refuses(stage: Stage) -> None:
-    """A policy may not ask for something that nobody checks; no evidence of that name helps."""
-    policy = POLICY.model_copy(update={"requires": (Requirement(kind="blessing"),)})
-    decision = decide(policy, stage.evaluated(version(), kind="blessing"))
-    assert not decision.allowed
-    assert "'blessing'" in decision.missing[0]
-
-
-def test_a_policy_may_insist_on_a_dataset(stage: Stage) -> None:
-    """Evidence from another dataset does not count, and the remedy names the right one."""
-    policy = POLICY.model_copy(update={"requires": (Requirement(kind="evaluation", dataset="held-out"),)})
-    decision = decide(policy, stage.evaluated(version()))
-    assert "--dataset held-out" in decision.missing[0]
-    assert decide(policy, stage.evaluated(version(), dataset="held-out")).allowed
-
-
 def test_lint_is_stored_once(stage: Stage) -> None:
     """Asking again about the same content writes no second row."""
     assert record_lint(stage.database, version()) == record_lint(stage.database, version(number=2))
     assert len(evidence_for(stage.database, "insights", version().content_hash)) == 1
-
-
-def test_shipped_policies_can_be_met() -> None:
-    """Every policy of the repository loads, and asks only for kinds that exist."""
-    directory = Path(__file__).parents[3] / "policies"
-    for file in directory.glob("*.yaml"):
-        policy = load_policy(directory, file.stem)
-        assert policy.summary == "evaluation + lint"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "use_case: insights\nprompt: insights\nrequires: []",
-        "use_case: insights\nprompt: insights",
-        "use_case: other\nprompt: insights\nrequires: [{kind: lint}]",
-        "use_case: insights\nprompt: insights\nrequires: [{kind: lint, floor: 1}]",
-        "use_case: insights\nprompt: insights\nalias: 'a b'\nrequires: [{kind: lint}]",
-        "a: [",
-        "- x",
-    ],
-)
-def test_a_policy_that_asks_for_nothing_or_something_odd_is_refused(tmp_path: Path, text: str) -> None:
-    """An empty list, an unknown field, another use case's name: none of them opens a door."""
-    (tmp_path / "insights.yaml").write_text(text)
-    with pytest.raises(InvalidPolicy, match=r"insights\.yaml"):
-        load_policy(tmp_path, "insights")
-
-
-def test_an_unknown_use_case_is_not_found(tmp_path: Path) -> None:
-    """A use case without a policy does not exist; its name never becomes a path."""
-    (tmp_path.parent / "outside.yaml").write_text("use_case: outside")
-    for name in ("reports", "../outside", ""):
-        with pytest.raises(UseCaseNotFound):
-            load_policy(tmp_path, name)

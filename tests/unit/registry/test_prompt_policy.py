@@ -1,0 +1,159 @@
+"""What a policy asks for, and whether the evidence at hand shows it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.prompts.decision import Decision, check
+from registry.prompts.evidence import Evidence
+from registry.prompts.policy import InvalidPolicy, Policy, Requirement, UseCaseNotFound, load_policy
+from registry.prompts.schema import PromptTemplate, Variable, content_hash
+from registry.prompts.versions import PromotedVersion
+
+NOW = 1_790_000_000.0
+DAY_S = 86_400
+TEMPLATE = PromptTemplate(
+    name="brief",
+    use_case="insights",
+    owner="platform",
+    template="{{question}}",
+    variables={"question": Variable(max_chars=100)},
+)
+VERSION = PromotedVersion(name="brief", version=7, alias="", template=TEMPLATE, content_hash=content_hash(TEMPLATE))
+
+
+def shown(**change: Any) -> Evidence:
+    """An evaluation of the version that passed just now."""
+    fields: dict[str, Any] = {
+        "id": "e1",
+        "kind": "evaluation",
+        "prompt_name": "brief",
+        "prompt_version": 7,
+        "content_hash": VERSION.content_hash,
+        "provider": "extractive",
+        "model": "extractive-1",
+        "verdict": "PASS",
+        "details": {"metrics": {"ndcg@10": 0.8}},
+        "run_id": "run",
+        "dataset": "ground-truth",
+        "created_ms": int(NOW * 1000),
+    }
+    return Evidence(**(fields | change))
+
+
+def decide(*evidence: Evidence, at: float = NOW, **requirement: Any) -> Decision:
+    """What a policy with one requirement says about the version."""
+    asked = Requirement(**({"kind": "evaluation"} | requirement))
+    policy = Policy(use_case="insights", prompt="brief", requires=(asked,))
+    return check(policy, VERSION, "extractive", "extractive-1", evidence, at)
+
+
+def test_evidence_at_hand_allows() -> None:
+    """A pass for this content and model is enough, and the decision names it."""
+    assert decide(shown()) == Decision(allowed=True, missing=(), evidence=(shown(),), policy="evaluation")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"content_hash": "0" * 64},
+        {"prompt_name": "other"},
+        {"provider": "anthropic"},
+        {"model": "extractive-2"},
+        {"kind": "lint"},
+        {"kind": "lint", "provider": "any", "model": "any"},
+    ],
+)
+def test_other_evidence_does_not_count(other: dict[str, Any]) -> None:
+    """Another content, prompt, provider, model or kind: nothing is shown, and the sentence says how to show it."""
+    decision = decide(shown(**other))
+    assert not decision.allowed
+    (sentence,) = decision.missing
+    assert sentence.startswith("no evaluation with extractive extractive-1 for this content; ")
+    assert sentence.endswith("run `assay evaluate run --prompt brief/7 --dataset DATASET`")
+
+
+def test_the_newest_evidence_counts() -> None:
+    """A later failure outweighs an earlier pass, and the other way round."""
+    assert not decide(shown(id="new", verdict="FAIL"), shown(id="old")).allowed
+    assert decide(shown(id="new"), shown(id="old", verdict="FAIL")).allowed
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "UNDERPOWERED"])
+def test_only_a_pass_passes(verdict: str) -> None:
+    """Too few cases to tell is not a pass, and the reasons are passed on."""
+    (sentence,) = decide(shown(verdict=verdict, details={"reasons": ["too few questions"]})).missing
+    assert f"says {verdict} (too few questions)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [({"ndcg@10": 0.49}, "below 0.5"), ({}, "did not measure"), ({"ndcg@10": True}, "did not measure"), (3, "did not")],
+)
+def test_floors_hold(metrics: Any, sentence: str) -> None:
+    """A value under its floor refuses, and so does a value that nobody measured."""
+    (missing,) = decide(shown(details={"metrics": metrics}), floors={"ndcg@10": 0.5}).missing
+    assert sentence in missing
+    assert decide(shown(details={"metrics": {"ndcg@10": 0.5}}), floors={"ndcg@10": 0.5}).allowed
+
+
+def test_a_value_that_is_no_number_refuses() -> None:
+    """NaN is above no floor."""
+    assert not decide(shown(details={"metrics": {"ndcg@10": float("nan")}}), floors={"ndcg@10": 0.0}).allowed
+
+
+def test_old_evidence_does_not_count_for_a_new_promotion() -> None:
+    """Evidence ages: one day past the limit it has to be made anew."""
+    assert decide(shown(), max_age_days=30, at=NOW + 30 * DAY_S).allowed
+    (sentence,) = decide(shown(), max_age_days=30, at=NOW + 31 * DAY_S).missing
+    assert "older than 30 days" in sentence
+
+
+def test_an_unknown_kind_refuses() -> None:
+    """A policy may not ask for something that nobody checks; no evidence of that name helps."""
+    decision = decide(shown(kind="blessing"), kind="blessing")
+    assert not decision.allowed
+    assert "'blessing', which is unknown (known: lint, evaluation)" in decision.missing[0]
+
+
+def test_a_policy_may_insist_on_a_dataset() -> None:
+    """Evidence from another dataset does not count, and the remedy names the right one."""
+    (sentence,) = decide(shown(), dataset="held-out").missing
+    assert "--dataset held-out" in sentence
+    assert decide(shown(dataset="held-out"), dataset="held-out").allowed
+
+
+def test_shipped_policies_can_be_met() -> None:
+    """Every policy of the repository loads, and asks only for kinds that exist."""
+    directory = Path(__file__).parents[3] / "policies"
+    for file in directory.glob("*.yaml"):
+        policy = load_policy(directory, file.stem)
+        assert policy.summary == "evaluation + lint"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "use_case: insights\nprompt: insights\nrequires: []",
+        "use_case: insights\nprompt: insights",
+        "use_case: other\nprompt: insights\nrequires: [{kind: lint}]",
+        "use_case: insights\nprompt: insights\nrequires: [{kind: lint, floor: 1}]",
+        "use_case: insights\nprompt: insights\nalias: 'a b'\nrequires: [{kind: lint}]",
+        "a: [",
+        "- x",
+    ],
+)
+def test_a_policy_that_asks_for_nothing_or_something_odd_is_refused(tmp_path: Path, text: str) -> None:
+    """An empty list, an unknown field, another use case's name: none of them opens a door."""
+    (tmp_path / "insights.yaml").write_text(text)
+    with pytest.raises(InvalidPolicy, match=r"insights\.yaml"):
+        load_policy(tmp_path, "insights")
+
+
+def test_an_unknown_use_case_is_not_found(tmp_path: Path) -> None:
+    """A use case without a policy does not exist; its name never becomes a path."""
+    (tmp_path.parent / "outside.yaml").write_text("use_case: outside")
+    for name in ("reports", "../outside", ""):
+        with pytest.raises(UseCaseNotFound):
+            load_policy(tmp_path, name)
