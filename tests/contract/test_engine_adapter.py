@@ -15,6 +15,7 @@ from vector_points import DENSE, SPARSE, create, point, vector
 pytestmark = pytest.mark.contract
 
 Json = dict[str, Any]
+GOOD = {DENSE: vector(1)}
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,7 @@ class TestWhoMayCall:
 
     def test_a_bearer_token_is_as_good(self, engine: EngineProcess) -> None:
         """The key may come as `Authorization: Bearer` too."""
-        headers = {"authorization": f"Bearer {ENGINE_KEY}"}
-        assert httpx.get(f"{engine.url}/collections", headers=headers).is_success
+        assert httpx.get(f"{engine.url}/collections", headers={"authorization": f"Bearer {ENGINE_KEY}"}).is_success
 
     @pytest.mark.parametrize("probe", ["/healthz", "/livez", "/readyz"])
     def test_probes_are_open(self, engine: EngineProcess, probe: str) -> None:
@@ -163,9 +163,6 @@ class TestStrictMode:
         assert http.post(f"{path}/points/count", json={"filter": nested}).status_code == 400
 
 
-GOOD = {DENSE: vector(1)}
-
-
 class TestRubbish:
     """Clear 4xx answers."""
 
@@ -181,6 +178,7 @@ class TestRubbish:
             ([{"id": -1, "vector": GOOD}], "unsigned"),
             ([{"id": "me", "vector": GOOD}], "UUID"),
             ([{"id": 1, "vector": GOOD, "payload": [1]}], "dictionary"),
+            ([{"id": 1, "vector": GOOD, "payload": {"text": "x" * 300_000}}], "262144 bytes"),
             ([{"id": 1, "vector": GOOD}] * 1001, "1000"),
         ],
     )
@@ -284,8 +282,7 @@ class TestProcess:
         for segment in (own_engine.home / "engine" / "damaged" / "0001" / "segments").glob("*/segment.json"):
             segment.write_text("{")
         own_engine.start()
-        headers = {"api-key": ENGINE_KEY}
-        answer = httpx.get(f"{own_engine.url}/collections/damaged", headers=headers)
+        answer = httpx.get(f"{own_engine.url}/collections/damaged", headers={"api-key": ENGINE_KEY})
         assert client.count("good").count == 0
         assert (answer.status_code, "could not be loaded" in error(answer)) == (503, True)
         assert client.delete_collection("damaged")

@@ -117,7 +117,7 @@ def test_no_body_gives_a_500_and_nothing_that_was_taken_is_poison(own_engine: En
     taken: set[int] = set()
 
     @given(request=requests())
-    @settings(max_examples=800)
+    @settings(max_examples=600)
     def answered(request: tuple[str, str, bytes]) -> None:
         method, route, body = request
         answer = http.request(method, f"/fuzzed{route}", content=body)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from infra.local.engine.filters import IDS_MAX, Body, FieldPath, Filter, PointId
@@ -18,6 +19,8 @@ COMPONENT_MAX = 1e15
 """So that a dot product of the longest vectors stays finite in 32 bits."""
 PAYLOAD_DEPTH_MAX = 32
 """The engine cannot read its log back with payload nested deeper than about 120."""
+PAYLOAD_BYTES_MAX = 256 * 1024
+"""Of one point, as JSON: a page of 1,000 points stays bearable."""
 
 VectorName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """Also a part of a file name in the engine's storage."""
@@ -40,7 +43,9 @@ class Sparse(Body):
         return self
 
 
-def _shallow(payload: dict[str, Any]) -> dict[str, Any]:
+def _bearable(payload: dict[str, Any]) -> dict[str, Any]:
+    if len(orjson.dumps(payload)) > PAYLOAD_BYTES_MAX:
+        raise ValueError(f"payload may take {PAYLOAD_BYTES_MAX} bytes")
     level: list[Any] = [payload]
     for _ in range(PAYLOAD_DEPTH_MAX):
         level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
@@ -53,7 +58,7 @@ def _children(node: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return node.values() if isinstance(node, dict) else node
 
 
-Payload = Annotated[dict[str, Any], AfterValidator(_shallow)]
+Payload = Annotated[dict[str, Any], AfterValidator(_bearable)]
 
 
 def _vector_kind(value: Any) -> str:

@@ -12,9 +12,10 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
+from pydantic import ValidationError
 from qdrant_edge import EdgeShard
 
 from infra.local.engine.bodies import CollectionConfig
@@ -107,9 +108,19 @@ class Catalog:
         self._write_state(name, config, 1)
         self._open[name] = Collection(name, config, shard, 1)
 
-    def update(self, name: str, config: CollectionConfig) -> None:
-        """Keep a changed configuration."""
+    def add_metadata(self, name: str, metadata: dict[str, Any]) -> None:
+        """Merge notes into the collection's configuration.
+
+        Raises:
+            WrongInput: together they are too large.
+        """
         collection = self.get(name)
+        merged = {**(collection.config.metadata or {}), **metadata}
+        given = collection.config.model_dump(exclude_none=True)
+        try:
+            config = CollectionConfig.model_validate({**given, "metadata": merged})
+        except ValidationError as error:
+            raise WrongInput(f"Wrong input: metadata: {error.errors()[0]['msg']}") from error
         self._write_state(name, config, collection.generation)
         collection.config = config
 

@@ -35,6 +35,7 @@ from infra.local.engine.shards import index_params, index_types
 
 logger = logging.getLogger(__name__)
 
+INDEXES_MAX = 64
 JOURNAL_MAX = 20_000
 """Points written while a copy is optimised; beyond that the copy is given up. 20,000 take about 0.6 s to repeat."""
 
@@ -118,8 +119,10 @@ class Collection:
         """Index a payload field; an index of another type is replaced.
 
         Raises:
-            WrongInput: an option does not belong to this type.
+            WrongInput: an option does not belong to this type, or there are too many indexes.
         """
+        if index.field_name not in self.indexes and len(self.indexes) >= INDEXES_MAX:
+            raise WrongInput(f"Wrong input: there are {INDEXES_MAX} payload indexes already; delete one")
         schema = index.field_schema
         wanted = schema if isinstance(schema, IndexParams) else IndexParams(type=schema)
         with self._engine():

@@ -2,18 +2,19 @@
 # pyright: basic
 # The engine's stub spells enum constructors and unions that strict mode cannot follow.
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import qdrant_edge as edge
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from infra.local.engine.bodies import PAGE_MAX, Dense, Ids, Sparse, Vector, VectorName
+from infra.local.engine.bodies import PAGE_MAX, Dense, Sparse, Vector, VectorName
 from infra.local.engine.filters import Body, Filter, Indexes, PointId, engine_filter
 from infra.local.engine.problems import WrongInput
 
 PREFETCHES_MAX = 8
 PREFETCH_DEPTH_MAX = 3
 BATCH_MAX = 64
+BATCH_POINTS_MAX = 10_000
 OFFSET_MAX = 10_000
 RRF_K = 2
 """Qdrant's default."""
@@ -120,6 +121,12 @@ class QueryBatch(Body):
 
     searches: Annotated[list[Query], Field(max_length=BATCH_MAX)]
 
+    @model_validator(mode="after")
+    def _bearable(self) -> Self:
+        if sum(search.limit for search in self.searches) > BATCH_POINTS_MAX:
+            raise ValueError(f"the limits of a batch may add up to {BATCH_POINTS_MAX}")
+        return self
+
 
 class Scroll(Body):
     """Body of POST /collections/{name}/points/scroll."""
@@ -141,7 +148,7 @@ class Count(Body):
 class Retrieve(Body):
     """Body of POST /collections/{name}/points."""
 
-    ids: Ids
+    ids: Annotated[list[PointId], Field(max_length=PAGE_MAX)]
     with_payload: PayloadWanted = True
     with_vector: VectorWanted = False
 

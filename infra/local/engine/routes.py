@@ -147,9 +147,7 @@ async def update_collection(
 ) -> Response:
     """Merge metadata."""
     started = time.perf_counter()
-    config = all_collections.get(name).config
-    metadata = {**(config.metadata or {}), **change.metadata}
-    all_collections.update(name, config.model_copy(update={"metadata": metadata}))
+    all_collections.add_metadata(name, change.metadata)
     return done(True, started)  # noqa: FBT003 - Qdrant's result is a bare true
 
 
