@@ -131,15 +131,18 @@ def _mlflow(settings: LocalSettings) -> Part:
 def _prefect(settings: LocalSettings) -> Part:
     port = str(settings.prefect_port)
     command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
+    # The page in the browser asks this address; it defaults to port 4200 whatever the server's port is.
+    environment = {"PREFECT_SERVER_UI_API_URL": settings.prefect_url}
     return Part(
         name="prefect",
         title="Prefect",
         command=command,
+        environment=environment,
         url=settings.prefect_url.removesuffix("/api"),
         healthy=lambda _started: health.answers(f"{settings.prefect_url}/health"),
         port=settings.prefect_port,
         port_variable="ASSAY_PREFECT_PORT",
-        fingerprint=_fingerprint(command, {}, _release("prefect")),
+        fingerprint=_fingerprint(command, environment, _release("prefect")),
     )
 
 
