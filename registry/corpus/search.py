@@ -57,7 +57,7 @@ async def search(
     try:
         if not await corpus.verify(SEARCH_TIMEOUT_S):
             return []
-        points = await _query(corpus, branches, narrowed, top_k)
+        points = await _query(corpus, branches, narrowed, _word_rarity(tenant), top_k)
     except RetrievalUnavailable:
         corpus.forget_verification()
         raise
@@ -125,20 +125,28 @@ async def _branches(corpus: Corpus, text: str, mode: SearchMode) -> list[Branch]
 
 
 async def _query(
-    corpus: Corpus, branches: list[Branch], narrowed: models.Filter, top_k: int
+    corpus: Corpus, branches: list[Branch], narrowed: models.Filter, rarity: models.SearchParams, top_k: int
 ) -> list[models.ScoredPoint]:
+    params = {DENSE: None, SPARSE: rarity}
     async with engine_errors(SEARCH_TIMEOUT_S):
         if len(branches) == 1:
             ((using, vector),) = branches
             answer = await corpus.client.query_points(
-                corpus.collection, query=vector, using=using, query_filter=narrowed, limit=top_k, with_payload=True
+                corpus.collection,
+                query=vector,
+                using=using,
+                query_filter=narrowed,
+                search_params=params[using],
+                limit=top_k,
+                with_payload=True,
             )
             return answer.points
         depth = max(PREFETCH_MIN, PREFETCH_FACTOR * top_k)
         answer = await corpus.client.query_points(
             corpus.collection,
             prefetch=[
-                models.Prefetch(query=vector, using=using, filter=narrowed, limit=depth) for using, vector in branches
+                models.Prefetch(query=vector, using=using, filter=narrowed, params=params[using], limit=depth)
+                for using, vector in branches
             ],
             query=models.FusionQuery(fusion=models.Fusion.RRF),
             query_filter=narrowed,
@@ -146,6 +154,12 @@ async def _query(
             with_payload=True,
         )
         return answer.points
+
+
+def _word_rarity(tenant: str) -> models.SearchParams:
+    """How rare a word is, is counted in the tenant's own passages: what others store moves none of its scores."""
+    own = models.Filter(must=[tenant_condition(tenant)])
+    return models.SearchParams(idf=models.IdfCorpusParams(corpus=own))
 
 
 def _passage(key: str | int | uuid.UUID, payload: Payload | None, score: float, tenant: str) -> Passage:

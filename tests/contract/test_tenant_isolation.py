@@ -193,6 +193,19 @@ async def test_deleting_and_replacing_touch_one_tenant(shared: Corpus, registry:
     }
 
 
+async def test_what_others_store_moves_no_score(shared: Corpus, registry: Database, tmp_path: Path) -> None:
+    """A tenant's BM25 scores do not tell which words other tenants' documents hold."""
+    before = await search(shared, "acme", "revenue plan", 50, mode="bm25")
+    directory = tmp_path / "changing"
+    directory.mkdir()
+    (directory / "words.txt").write_text("revenue revenue plan\n\n" * 40)
+    await ingest(shared, registry, "changing", [directory])
+    during = await search(shared, "acme", "revenue plan", 50, mode="bm25")
+    (directory / "words.txt").unlink()
+    await ingest(shared, registry, "changing", [directory])
+    assert [passage.score for passage in during] == pytest.approx([passage.score for passage in before])
+
+
 async def test_a_tenant_named_in_a_payload_gains_nothing(shared: Corpus) -> None:
     """Points carry the tenant that was ingested for, once, whatever the documents say."""
     found, _ = await shared.client.scroll(shared.collection, limit=100, with_payload=True)
