@@ -85,7 +85,7 @@ async def run(
             count(record)
             if failures_in_a_row >= pace.failures_in_a_row_max:
                 raise EvaluationStopped(
-                    f"{failures_in_a_row} questions in a row got no answer ({record.problem}); mend that, then resume"
+                    f"{failures_in_a_row} questions in a row got no answer; the last says: {record.problem}"
                 )
 
     on_progress(Progress(done=done, total=len(rows), unscored=0))

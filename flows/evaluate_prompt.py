@@ -22,8 +22,10 @@ from registry.runs import Runs, RunsUnavailable
 
 ARTIFACT_ROWS_MAX = 500
 
-progress: ContextVar[Callable[[str, Progress], None]] = ContextVar("progress", default=lambda _version, _now: None)
-"""Who is told how far an evaluation is, as (version, progress); set by whoever runs the flow in its own process."""
+Tell = Callable[[str, str, Progress], None]
+"""(evaluation, version, progress)"""
+progress: ContextVar[Tell] = ContextVar("progress", default=lambda _evaluation, _version, _now: None)
+"""Who is told how far an evaluation is; set by whoever runs the flow in its own process."""
 
 
 @flow(name="evaluate-prompt", flow_run_name="{prompt} on {dataset}", persist_result=False)
@@ -49,18 +51,16 @@ async def evaluate_prompt(
         AssayError: something is missing or down; what was answered is kept under the id that the log names.
     """
     order = Order(prompt=prompt, dataset=dataset, split=split, tenant=tenant, against=against, resume=resume)
-    logger = get_run_logger()
     async with evaluation_services() as services:
         settings = services.services.settings
         prepared = await prepare(order, services, settings.home)
-        logger.info("evaluation %s: %d questions", prepared.id, len(prepared.rows))
+        get_run_logger().info("evaluation %s: %d questions", prepared.id, len(prepared.rows))
         try:
             candidate = await _answer(prepared, prepared.candidate, services)
             baseline = await _answer(prepared, prepared.baseline, services) if prepared.baseline else None
             outcome = await _conclude(prepared, candidate, baseline, services)
-        except (EvaluationStopped, RunsUnavailable):
-            logger.error("evaluation %s stopped; go on with resume=%s", prepared.id, prepared.id)  # noqa: TRY400 - Prefect shows the traceback
-            raise
+        except (EvaluationStopped, RunsUnavailable) as error:
+            raise type(error)(f"{error.message}; the answers so far are kept: resume {prepared.id}") from error
     await _show(outcome)
     return document(outcome)
 
@@ -70,7 +70,8 @@ async def _answer(prepared: Prepared, version: PromotedVersion, services: Evalua
     """Ask one version every question."""
     tell = progress.get()
     name = f"{version.name}/{version.version}"
-    return await answer(prepared, version, services, services.services.settings.home, lambda now: tell(name, now))
+    home = services.services.settings.home
+    return await answer(prepared, version, services, home, lambda now: tell(prepared.id, name, now))
 
 
 @task(name="conclude", cache_policy=NO_CACHE)

@@ -9,8 +9,9 @@ import typer
 
 from flows.cli import console
 from flows.settings import FlowSettings
-from registry.datasets import Split
+from registry.datasets import Datasets, Split
 from registry.errors import Unavailable
+from registry.prompts.versions import parse_reference
 
 HEALTH_TIMEOUT_S = 3.0
 
@@ -34,26 +35,32 @@ def run_flow(
 
     Raises:
         PrefectUnavailable: there is no server to record the run.
+        AssayError: what the flow raises.
     """
     settings = FlowSettings()
+    parse_reference(prompt)  # a slip of the pen is found now, not after the seconds that Prefect takes to import
+    Datasets(settings.home).get(dataset)
     _require_prefect(settings.prefect_url)
     # Prefect reads these when it is imported; without a URL it would start a server of its own.
     os.environ.setdefault("PREFECT_API_URL", settings.prefect_url)
     os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the server keeps the log
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from evaluation.run import Progress as Standing
     from flows.evaluate_prompt import evaluate_prompt, progress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console.people) as bar:
-        bars = {"": bar.add_task("preparing", total=None)}
+        preparing = bar.add_task("preparing", total=None)
+        bars: dict[str, TaskID] = {}
 
-        def tell(version: str, now: Standing) -> None:
+        def tell(evaluation: str, version: str, now: Standing) -> None:
+            if not bars:
+                bar.remove_task(preparing)
+                console.note(f"evaluation {evaluation}; if it stops, go on with --resume {evaluation}")
             if version not in bars:
-                bar.update(bars.setdefault("", bars[""]), visible=False)
                 bars[version] = bar.add_task(version, total=now.total)
             missing = f", {now.unscored} unscored" if now.unscored else ""
             bar.update(bars[version], completed=now.done, description=f"{version}{missing}")
