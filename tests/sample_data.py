@@ -14,11 +14,11 @@ from registry.corpus.loaders.formats import load
 from registry.corpus.loaders.records import LoadLimits
 from registry.corpus.splitting import Splitter
 from registry.datasets import GroundTruthRow, read_rows
-from registry.embedding import load_embedder
+from registry.embedding import Embedder, load_embedder
 
 TENANTS = ("meridian", "fennick", "osier")
 
-_WORDS = dict(zip("two three four five six seven eight nine ten eleven twelve".split(), range(2, 13), strict=True))
+_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _NUMBERS = _WORDS | {"twenty": 20, "thirty": 30, "half": 50}
 """Number words of the documents; «half price» is 50 %."""
 
@@ -50,8 +50,14 @@ def documents() -> dict[tuple[str, str], Document]:
 def read(tenant: str, name: str, path: Path) -> Document:
     """Load and split one file."""
     loaded = load(name, path.read_bytes(), LoadLimits())
-    passages = tuple(squeezed(text) for text in Splitter(load_embedder()).split(loaded))
+    passages = tuple(squeezed(text) for text in Splitter(embedder()).split(loaded))
     return Document(tenant, name, passages, loaded.fields)
+
+
+@cache
+def embedder() -> Embedder:
+    """One for the whole test run; loading takes longer than the tests."""
+    return load_embedder()
 
 
 @cache

@@ -23,8 +23,9 @@ def made_files() -> dict[str, bytes]:
         tenant, _, path = page.relative_to(PAGES).as_posix().partition("/")
         words = page.read_text(encoding="utf-8")
         files[f"{tenant}/documents/{path.removesuffix('.txt')}.pdf"] = pdf(words, title=words.partition("\n")[0])
-    cluster_of = ground_truth.clusters(SAMPLE / "documents.csv")
-    rows = [*ground_truth.hand_written(table_questions.row_quotes()), *table_questions.questions()]
+    cluster_of = ground_truth.listed(SAMPLE / "documents.csv", "cluster")
+    split_of = ground_truth.listed(SAMPLE / "documents.csv", "split")
+    rows = [*ground_truth.hand_written(table_questions.row_quotes()), *table_questions.questions(split_of)]
     files["ground_truth.jsonl"] = ground_truth.text([ground_truth.finished(row, cluster_of) for row in rows]).encode()
     files["arithmetic.jsonl"] = ground_truth.text(ground_truth.arithmetic(rows)).encode()
     return files

@@ -1,7 +1,7 @@
 """Fennick Instruments' metric tables: fleet and service, one file of each per half of the calendar year."""
 
 from evaluation.data.make.fennick_metrics import FennickMonth, fennick
-from evaluation.data.make.months import short_name
+from evaluation.data.make.months import long_name, short_name
 from evaluation.data.make.tables import Table
 
 HALVES = {"2024-h2": (0, 2), "2025-h1": (2, 8), "2025-h2": (8, 14), "2026-h1": (14, 20), "2026-h2": (20, 24)}
@@ -34,8 +34,15 @@ def _fleet(half: str, rows: tuple[FennickMonth, ...]) -> Table:
         document=f"tables/fleet-{half}.csv",
         title=f"Fleet {half}",
         note="",
-        columns=("month", "sensors_end", "added", "returned", "sites", "mrr_keur"),
-        rows=tuple((r.month, r.sensors, r.added, r.returned, r.sites, keur(r)) for r in rows),
+        columns=(
+            "month",
+            "sensors at month end",
+            "sensors added",
+            "sensors returned",
+            "sites",
+            "recurring revenue (thousand EUR)",
+        ),
+        rows=tuple((long_name(r.month), r.sensors, r.added, r.returned, r.sites, keur(r)) for r in rows),
     )
 
 
@@ -46,9 +53,9 @@ def _service(half: str, rows: tuple[FennickMonth, ...]) -> Table:
         note="Confirmed: the customer found a real fault. Received: share of expected readings that reached us.",
         columns=(
             "Month",
-            "Alerts",
-            "Confirmed",
-            "Received (%)",
+            "Alerts sent",
+            "Confirmed alerts",
+            "Readings received (%)",
             "Battery swaps",
             "Tickets",
             "Median hours to solve",

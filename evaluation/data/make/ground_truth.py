@@ -3,7 +3,7 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -34,10 +34,10 @@ def _quoted(evidence: Row, tenant: str, row_quotes: dict[tuple[str, str, str], s
     return {"document": evidence["document"], "quote": quote, "grade": evidence["grade"]}
 
 
-def clusters(manifest: Path) -> dict[tuple[str, str], str]:
-    """Return the cluster of each (tenant, document) from documents.csv."""
+def listed(manifest: Path, member: Literal["cluster", "split"]) -> dict[tuple[str, str], str]:
+    """Return the cluster or the split of each (tenant, document) from documents.csv."""
     with manifest.open(encoding="utf-8", newline="") as lines:
-        return {(row["tenant"], row["document"]): row["cluster"] for row in csv.DictReader(lines)}
+        return {(row["tenant"], row["document"]): row[member] for row in csv.DictReader(lines)}
 
 
 def finished(row: Row, cluster_of: dict[tuple[str, str], str]) -> Row:

@@ -1,7 +1,7 @@
 """Meridian Larder's metric tables: three families, one file per half of its fiscal year (November to October)."""
 
 from evaluation.data.make.meridian_metrics import MeridianMonth, meridian
-from evaluation.data.make.months import short_name
+from evaluation.data.make.months import long_name
 from evaluation.data.make.tables import Table
 
 HALVES = ("fy25-h1", "fy25-h2", "fy26-h1", "fy26-h2")
@@ -26,15 +26,23 @@ def _sales(half: str, rows: tuple[MeridianMonth, ...]) -> Table:
         note="",
         columns=(
             "month",
-            "boxes",
-            "revenue_gbp",
-            "new_subscribers",
-            "cancelled",
-            "subscribers_end",
-            "marketing_gbp",
+            "boxes delivered",
+            "revenue (GBP)",
+            "new subscribers",
+            "cancelled subscribers",
+            "subscribers at month end",
+            "marketing spend (GBP)",
         ),
         rows=tuple(
-            (r.month, r.boxes, r.revenue_gbp, r.new_subscribers, r.cancelled, r.subscribers, r.marketing_gbp)
+            (
+                long_name(r.month),
+                r.boxes,
+                r.revenue_gbp,
+                r.new_subscribers,
+                r.cancelled,
+                r.subscribers,
+                r.marketing_gbp,
+            )
             for r in rows
         ),
     )
@@ -46,7 +54,7 @@ def _delivery(half: str, rows: tuple[MeridianMonth, ...]) -> Table:
         title=f"Delivery scorecard {half.upper().replace('-', ' ')}",
         note="Late: after the promised window. Courier cost is per box, in pence. Waste is weighed at the depots.",
         columns=("Month", "Late boxes", "Missing boxes", "Courier cost per box (p)", "Food waste (kg)"),
-        rows=tuple((short_name(r.month), r.late_boxes, r.missing_boxes, r.courier_pence, r.waste_kg) for r in rows),
+        rows=tuple((long_name(r.month), r.late_boxes, r.missing_boxes, r.courier_pence, r.waste_kg) for r in rows),
     )
 
 
@@ -55,6 +63,6 @@ def _support(half: str, rows: tuple[MeridianMonth, ...]) -> Table:
         document=f"tables/support-{half}.csv",
         title=f"Support {half.upper()}",
         note="",
-        columns=("month", "tickets", "first_reply_median_min", "refunds_gbp"),
-        rows=tuple((r.month, r.tickets, r.first_reply_min, r.refunds_gbp) for r in rows),
+        columns=("month", "support tickets", "median first reply (minutes)", "refunds (GBP)"),
+        rows=tuple((long_name(r.month), r.tickets, r.first_reply_min, r.refunds_gbp) for r in rows),
     )

@@ -20,16 +20,19 @@ from evaluation.data.make import fennick_tables, meridian_tables
 from evaluation.data.make.arithmetic import worked_out
 from evaluation.data.make.ground_truth import Row
 from evaluation.data.make.months import MONTHS, long_name, short_name
+from evaluation.data.make.restated import prose_evidence
 from evaluation.data.make.tables import Table
 
 WORDINGS = Path(__file__).parent / "table_questions.yaml"
-_MONTH_OF = {written: month for month in MONTHS for written in (month, short_name(month))}
+_MONTH_OF = {written: month for month in MONTHS for written in (long_name(month), short_name(month))}
 
 
 @dataclass(frozen=True)
 class Cell:
     """One number of a table and where it stands."""
 
+    column: str
+    month: str
     written: str
     """The number as the table writes it."""
     document: str
@@ -42,9 +45,9 @@ Book = dict[tuple[str, str, str], Cell]
 
 
 def row_quotes() -> dict[tuple[str, str, str], str]:
-    """Return the quote of every table row by (tenant, document, its first cell)."""
+    """Return the quote of every table row by (tenant, document, month)."""
     return {
-        (tenant, table.document, str(row[0])): row_quote(table, row)
+        (tenant, table.document, _MONTH_OF[str(row[0])]): row_quote(table, row)
         for tenant, table in _tables()
         for row in table.rows
     }
@@ -55,14 +58,18 @@ def row_quote(table: Table, row: tuple[str | int, ...]) -> str:
     return " ".join(f"{column}: {value}" for column, value in zip(table.columns, row, strict=True))
 
 
-def questions() -> list[Row]:
-    """Return every made question, in the order of the wordings, without cluster."""
-    book = _book()
+def questions(split_of: dict[tuple[str, str], str]) -> list[Row]:
+    """Return every made question, in the order of the wordings, without cluster.
+
+    Args:
+        split_of: the split of each (tenant, document).
+    """
+    book = cells()
     rows: list[Row] = []
     counts: dict[str, int] = {}
     for group in yaml.safe_load(WORDINGS.read_text(encoding="utf-8"))["groups"]:
         for template in group["templates"]:
-            for row in _KINDS[template["kind"]](_Asked(book, group["tenant"], template)):
+            for row in _KINDS[template["kind"]](_Asked(book, group["tenant"], group["split"], split_of, template)):
                 prefix = f"{group['tenant'][:3]}-s-{group['split'][0]}"
                 counts[prefix] = counts.get(prefix, 0) + 1
                 head = {"id": f"{prefix}{counts[prefix]:02d}", "tenant": group["tenant"], "split": group["split"]}
@@ -76,6 +83,8 @@ class _Asked:
 
     book: Book
     tenant: str
+    split: str
+    split_of: dict[tuple[str, str], str]
     template: dict[str, Any]
 
     def cell(self, column: str, month: str) -> Cell:
@@ -91,6 +100,8 @@ class _Asked:
         value = worked_out(expression)
         relevant = {(cell.document, cell.quote): grade for cell, grade in reversed(cells)}
         documents = {document for document, _ in relevant}
+        needed = {(cell.column, cell.month) for cell, grade in cells if grade > 1}
+        prose = prose_evidence(self.tenant, needed, self.split_of, self.split, alone=len(needed) == 1)
         tags = [*template["tags"], *extra_tags, *(["multi-document"] if len(documents) > 1 else [])]
         digits = template.get("digits", 0)
         shown = round(value, digits) if digits > 0 else int(round(value, digits))
@@ -100,7 +111,8 @@ class _Asked:
             "relevant": [
                 {"document": document, "quote": quote, "grade": grade}
                 for (document, quote), grade in reversed(relevant.items())
-            ],
+            ]
+            + prose,
             "reference": template["answer"].format(value=f"{shown:,}"),
             "figures": [{"value": shown, "unit": template["unit"], "tolerance": template.get("tolerance", 0)}],
             "arithmetic": [expression],
@@ -113,7 +125,6 @@ def _value(asked: _Asked) -> list[Row]:
     for month in template["months"]:
         cell = asked.cell(template["column"], month)
         row = asked.row(template["question"].format(month=long_name(month)), cell.written, [(cell, 3)])
-        row["relevant"] += template.get("also", {}).get(month, [])
         rows.append(row)
     return rows
 
@@ -222,7 +233,8 @@ def _tables() -> list[tuple[str, Table]]:
     ]
 
 
-def _book() -> Book:
+def cells() -> Book:
+    """Return every number of every table."""
     book: Book = {}
     for tenant, table in _tables():
         family = table.document.removeprefix("tables/").partition("-")[0]
@@ -230,5 +242,5 @@ def _book() -> Book:
             quote = row_quote(table, row)
             for column, value in zip(table.columns[1:], row[1:], strict=True):
                 key = (tenant, f"{family}.{column}", _MONTH_OF[str(row[0])])
-                book[key] = Cell(str(value), table.document, quote)
+                book[key] = Cell(key[1], key[2], str(value), table.document, quote)
     return book
