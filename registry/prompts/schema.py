@@ -78,14 +78,17 @@ class ModelParameters(Record):
     """Most claims in an answer."""
 
 
+Wording = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TEMPLATE_CHARS_MAX)]
+"""Without white space around it, which MLflow's UI cuts off: a copy made there is the same content."""
+
+
 class Turn(Record):
     """One message of a chat template."""
 
     role: Role
-    content: Annotated[str, StringConstraints(min_length=1, max_length=TEMPLATE_CHARS_MAX)]
+    content: Wording
 
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=TEMPLATE_CHARS_MAX)]
 Turns = Annotated[tuple[Turn, ...], Field(min_length=1, max_length=TURNS_MAX)]
 
 
@@ -97,8 +100,8 @@ class PromptTemplate(Record):
     description: Annotated[str, StringConstraints(max_length=2_000)] = ""
     owner: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     """Who answers for it, e.g. a team."""
-    template: Text | Turns
-    """Text (sent as one user message) or the turns of a chat."""
+    template: Wording | Turns
+    """A text (sent as one user message) or the turns of a chat."""
     variables: Annotated[dict[VariableName, Variable], Field(max_length=VARIABLES_MAX)] = Field(default_factory=dict)
     output_schema: dict[str, PydanticJson] | None = None
     """JSON Schema of the answer; None asks for plain text with [P1] marks."""

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 def to_tags(template: PromptTemplate) -> dict[str, str]:
     """A version's tags: the wording, parameters and answer format where MLflow's UI shows them, and the whole spec."""
     body = template.model_dump(mode="json", exclude={"name", "template"}, exclude_defaults=True)
-    tags = {SPEC_TAG: json.dumps(body, sort_keys=True, ensure_ascii=False)}
+    tags = {SPEC_TAG: json.dumps(body, ensure_ascii=False)}
     if isinstance(template.template, str):
         tags |= {TYPE_TAG: "text", TEXT_TAG: template.template}
     else:
@@ -78,7 +78,8 @@ def _fit_variables(declared: object, wording: str) -> Json:
     """Keep the inherited declarations that the wording still uses and infer the others from their names."""
     known = cast("Json", declared) if isinstance(declared, dict) else {}
     used = dict.fromkeys(match.group(1) for match in PLACEHOLDER.finditer(wording))
-    return {variable: known.get(variable) or _inferred(variable) for variable in used}
+    kept = {variable: known[variable] for variable in known if variable in used}
+    return kept | {variable: _inferred(variable) for variable in used if variable not in kept}
 
 
 def _inferred(variable: str) -> Json:
