@@ -36,8 +36,20 @@ class Candidate:
     """Dates and quarters of its own."""
     context_periods: tuple[Period, ...]
     """Dates and quarters of its document's name and headings."""
-    cell: bool
-    """It is a column of a table row, with the row's first column to say which row."""
+    cell: "Cell | None"
+    """Set when it is a column of a table row; the row's first column says which row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One value of a table."""
+
+    column: str
+    row: str
+    """The first column's value, which names the row."""
+    value: str
+    words: str
+    """The whole, as a statement."""
 
 
 def candidates(passages: Sequence[Passage]) -> list[Candidate]:
@@ -48,7 +60,8 @@ def candidates(passages: Sequence[Passage]) -> list[Candidate]:
         around = f"{_spoken(passage.document)} {context}"
         words, dates = frozenset(content_words(around)), _dates(around)
         near = frozenset(content_words(body))
-        for text, cell in _statements(body):
+        for piece in _statements(body):
+            text, cell = (piece, None) if isinstance(piece, str) else (piece.words, piece)
             dated = _dates(text)
             own = (*content_words(text), *_month_names(dated))
             candidate = Candidate(
@@ -66,27 +79,26 @@ def candidates(passages: Sequence[Passage]) -> list[Candidate]:
     return list(found.values())
 
 
-def _statements(body: str) -> Iterator[tuple[str, bool]]:
-    """Each sentence, and each cell of each row, with whether it is a cell."""
+def _statements(body: str) -> Iterator[str | Cell]:
+    """Each sentence, and each cell of each row."""
     header: list[str] = []
     for piece in sentences(body):
         if is_row(piece):
             lines = [line.partition(": ") for line in piece.split("\n")[:CELLS_MAX]]
-            yield from ((text, True) for text in _cells([(column, value) for column, _, value in lines]))
+            yield from _cells([(column, value) for column, _, value in lines])
         elif piece.startswith("|"):
             cells = [cell.strip() for cell in piece.strip("|").split("|")]
             if not header:
                 header = cells
             elif not _RULE.fullmatch(piece):
-                pairs = list(zip(header, cells, strict=False))[:CELLS_MAX]
-                yield from ((text, True) for text in _cells(pairs))
+                yield from _cells(list(zip(header, cells, strict=False))[:CELLS_MAX])
         else:
             header = []
             if text := _SPACE.sub(" ", _MARKUP.sub("", piece)).strip():
-                yield text, False
+                yield text
 
 
-def _cells(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _cells(pairs: Sequence[tuple[str, str]]) -> Iterator[Cell]:
     """One statement a column: its name and value, and the first column, which names the row."""
     if not pairs:
         return
@@ -94,7 +106,8 @@ def _cells(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
     row = f"{name}: {key}" if name.strip() else key
     for column, value in pairs[1:]:
         if value.strip():
-            yield f"{_spoken(column)}: {value.strip()} ({_spoken(row)})"
+            words = f"{_spoken(column)}: {value.strip()} ({_spoken(row)})"
+            yield Cell(column=_spoken(column), row=key.strip(), value=value.strip(), words=words)
 
 
 def _split_context(text: str) -> tuple[str, str]:

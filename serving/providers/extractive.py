@@ -13,16 +13,16 @@ from registry.messages import Completion, CompletionRequest, Material, Usage
 from serving.providers.base import SchemaFailure
 from serving.providers.candidates import candidates
 from serving.providers.relevance import Scored, best_first
-from serving.providers.series import about_metrics
+from serving.providers.series import about_columns, about_metrics
 from serving.providers.tokens import estimated_tokens
 
-SCORE_MIN = 0.35
+SCORE_MIN = 0.3
 """Used when a prompt version sets none above 0. Tuned on the development questions: see docs/providers.md."""
 CLAIMS_MAX = 5
-RELATIVE_MIN = 0.72
+RELATIVE_MIN = 0.7
 """A further sentence has to reach this share of the best one's score."""
-BESIDE_METRICS_MIN = 0.6
-"""What a sentence has to score when a passed metric already answers."""
+BESIDE_SERIES_MIN = 0.6
+"""What a sentence has to score when a series already answers."""
 NOVELTY_MIN = 0.4
 """Share of a further sentence's words that no earlier one has said."""
 CLAIM_CHARS_MAX = 500
@@ -65,9 +65,12 @@ def answer_claims(material: Material | None, parameters: Mapping[str, JsonValue]
         return ()
     score_min = _number(parameters.get("score_min")) or SCORE_MIN
     claims_max = max(1, int(_number(parameters.get("claims_max")) or CLAIMS_MAX))
+    everything = best_first(material.question, candidates(material.passages))
     said = about_metrics(material.question, material.metrics)
-    least = max(score_min, BESIDE_METRICS_MIN) if said else score_min
-    ranked = [item for item in best_first(material.question, candidates(material.passages)) if item.score >= least]
+    if not said and everything and everything[0].score >= score_min:
+        said = about_columns(material.question, everything)
+    least = max(score_min, BESIDE_SERIES_MIN) if said else score_min
+    ranked = [item for item in everything if item.score >= least]
     picked = _varied(ranked, claims_max - len(said)) if len(said) < claims_max else []
     quoted = tuple(
         DraftClaim(text=item.candidate.text[:CLAIM_CHARS_MAX], citations=(f"P{item.candidate.passage + 1}",))

@@ -20,15 +20,18 @@ from serving.words import content_words
 
 CONTEXT_WEIGHT = 0.6
 """What a question's word is worth that only the heading or the document's name says."""
-NEAR_WEIGHT = 0.3
+NEAR_WEIGHT = 0.2
 """What it is worth when only the rest of the passage says it."""
-PAIR_BONUS = 0.10
-KIND_BONUS = 0.10
-PERIOD_BONUS = 0.15
-OTHER_PERIOD_PENALTY = 0.30
-SUPERSEDED_PENALTY = 0.15
-RANK_BONUS = 0.06
-"""For the first passage; retrieval sees meaning where words do not."""
+PAIR_BONUS = 0.1
+KIND_BONUS = 0.1
+REASON_BONUS = 0.4
+REASON_CONTEXT_WEIGHT = 0.7
+"""A reason rarely repeats the question's words: for it the whole passage speaks."""
+PERIOD_BONUS = 0.25
+OTHER_PERIOD_PENALTY = 0.45
+SUPERSEDED_PENALTY = 0.3
+RANK_BONUS = 0.2
+"""For the first passage, in the order only, not in the score: retrieval sees meaning where words do not."""
 SHORT_WORDS = 4
 """A prose statement with fewer words is a heading or a label: it loses half."""
 
@@ -85,14 +88,22 @@ class _Asked:
     units: frozenset[str]
     """Units that the asked number may have; empty when any will do."""
     superseded: bool
+    """The question itself speaks of what was replaced."""
     periods: tuple[Period, ...]
+
+    @property
+    def possible(self) -> float:
+        """The score of a perfect statement."""
+        bonus = (PAIR_BONUS if self.pairs else 0) + (PERIOD_BONUS if self.periods else 0)
+        asks = KIND_BONUS if self.number or self.date else 0
+        return 1 + bonus + (REASON_BONUS if self.reason else asks)
 
 
 def best_first(question: str, statements: Sequence[Candidate]) -> list[Scored]:
     """All statements with their scores, the best first; equals keep their order."""
     asked = _read(question, statements)
     scored = [Scored(candidate=statement, score=_score(asked, statement)) for statement in statements]
-    return sorted(scored, key=lambda item: -item.score)
+    return sorted(scored, key=lambda item: -item.score - RANK_BONUS / (1 + item.candidate.passage))
 
 
 def _read(question: str, statements: Sequence[Candidate]) -> _Asked:
@@ -120,27 +131,30 @@ def _score(asked: _Asked, statement: Candidate) -> float:
     total = sum(asked.weights.values())
     if not total:
         return 0.0
-    said = sum(weight * _worth(word, own, statement) for word, weight in asked.weights.items())
-    if not own & asked.weights.keys():
+    gives_reason = asked.reason and _GIVES_REASON.search(statement.text) is not None
+    said = sum(weight * _worth(word, own, statement, reason=gives_reason) for word, weight in asked.weights.items())
+    if not gives_reason and not own & asked.weights.keys():
         said *= CONTEXT_WEIGHT  # on the topic, but does not speak of it itself
     score = said / total
     if asked.pairs:
         score += PAIR_BONUS * len(asked.pairs & set(pairwise(statement.words))) / len(asked.pairs)
-    score += KIND_BONUS * _is_kind(asked, statement) + _period_match(asked, statement)
-    score += RANK_BONUS / (1 + statement.passage)
+    score += (REASON_BONUS if asked.reason else KIND_BONUS) * _is_kind(asked, statement)
+    score += _period_match(asked, statement)
     if not asked.superseded and _SUPERSEDED.search(statement.text):
         score -= SUPERSEDED_PENALTY
-    if not statement.cell and len(statement.words) < SHORT_WORDS:
+    if statement.cell is None and len(statement.words) < SHORT_WORDS:
         score /= 2
-    return min(max(score, 0.0), 1.0)
+    return max(score / asked.possible, 0.0)
 
 
-def _worth(word: str, own: set[str], statement: Candidate) -> float:
+def _worth(word: str, own: set[str], statement: Candidate, *, reason: bool) -> float:
     if word in own:
         return 1.0
+    if reason:
+        return REASON_CONTEXT_WEIGHT if word in statement.context or word in statement.near else 0.0
     if word in statement.context:
         return CONTEXT_WEIGHT
-    return NEAR_WEIGHT if word in statement.near and not statement.cell else 0.0
+    return NEAR_WEIGHT if word in statement.near and statement.cell is None else 0.0
 
 
 def _is_kind(asked: _Asked, statement: Candidate) -> float:
@@ -162,6 +176,6 @@ def _period_match(asked: _Asked, statement: Candidate) -> float:
     for known in (statement.periods, statement.context_periods):
         if any(wanted.covers(period) or period.covers(wanted) for wanted in asked.periods for period in known):
             return PERIOD_BONUS
-        if known and (statement.cell or known is statement.context_periods):
+        if known and (statement.cell is not None or known is statement.context_periods):
             return -OTHER_PERIOD_PENALTY
     return 0.0
