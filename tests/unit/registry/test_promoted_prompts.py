@@ -16,7 +16,7 @@ from registry.prompts.promoted import PromotedPrompts, PromptTampered
 from registry.prompts.publishing import PromptPublisher
 from registry.prompts.schema import InvalidTemplate, PromptTemplate, Turn, Variable, content_hash
 from registry.prompts.stored import MODEL_CONFIG_TAG, SPEC_TAG, TEXT_TAG
-from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptReference, parse_reference
+from registry.prompts.versions import PromotedVersion, PromptNotFound
 
 BRIEF = PromptTemplate(
     name="brief",
@@ -272,23 +272,3 @@ async def test_a_name_never_becomes_a_path(prompts: PromotedPrompts, name: str) 
         await prompts.fetch(name, "production")
     with pytest.raises(InvalidInput):
         prompts.last_good("brief", f"../{name}")
-
-
-@pytest.mark.parametrize(
-    ("text", "reference"),
-    [
-        ("brief", PromptReference(name="brief")),
-        ("brief@candidate", PromptReference(name="brief", alias="candidate")),
-        ("brief/12", PromptReference(name="brief", version=12)),
-    ],
-)
-def test_references_are_read(text: str, reference: PromptReference) -> None:
-    """NAME, NAME@ALIAS and NAME/VERSION are the three ways to name a version."""
-    assert parse_reference(text) == reference
-
-
-@pytest.mark.parametrize("text", ["", "@x", "brief@", "brief/", "brief/x", "brief/-1", "brief/1/2", "b c", "brief/²"])
-def test_other_references_are_refused(text: str) -> None:
-    """What names no version is wrong usage."""
-    with pytest.raises(InvalidInput):
-        parse_reference(text)
