@@ -3,6 +3,8 @@
 Two loops keep them fresh. Every process reads the `prompts` signal each second and fetches when it has grown; one
 process at a time, the holder of a lease, also asks MLflow every other second and raises the signal when something
 moved, so that a lost webhook costs seconds.
+
+* PromptUnavailable (Unavailable) - nothing to serve, and MLflow could not be asked
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from registry.database import Database
-from registry.errors import AssayError
+from registry.errors import AssayError, Unavailable
 from registry.prompts.promoted import PromptTampered
 from registry.prompts.schema import SUPPLIED_VARIABLES, InvalidTemplate
 from registry.prompts.versions import PromotedVersion, PromptNotFound
@@ -35,6 +37,12 @@ Slot = tuple[str, str]
 
 Freshness = Literal["fresh", "stale", "missing"]
 """fresh: as MLflow has it; stale: the last good one, MLflow did not confirm it; missing: nothing to serve."""
+
+
+class PromptUnavailable(Unavailable):
+    """There may be a promoted version; it could not be read, and none was kept from before."""
+
+    code = "prompt-unavailable"
 
 
 class PromptStore(Protocol):
@@ -91,8 +99,11 @@ class ActivePrompts:
 
         Raises:
             PromptNotFound: no version was ever promoted, or it was withdrawn.
+            PromptUnavailable: MLflow did not answer yet and no version was kept.
         """
         active = self._active.get((name, alias))
+        if active is not None and active.version is None and active.trouble is not None:
+            raise PromptUnavailable(f"prompt {name!r} cannot be had ({active.trouble}) and no good version was kept")
         if active is None or active.version is None:
             raise PromptNotFound(f"prompt {name!r} has no version under alias {alias!r}; promote one first")
         return active.version

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from registry.errors import AssayError
 from serving import problems
+from serving.allocator import return_freed_memory
 from serving.middleware import BodyLimit, RequestFrame
 from serving.routes import health, insights, webhooks
 from serving.settings import ServingSettings
@@ -31,6 +32,7 @@ def create_app(
     Raises:
         ExposedWithoutGuard: ASSAY_HOST is not loopback and a guard is missing.
     """
+    return_freed_memory()
     chosen = settings or ServingSettings()
     chosen.require_guards()
     services = _built(chosen, build)

@@ -49,6 +49,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "internal-error": Problem(500, "Our mistake"),
     "providers-unavailable": Problem(503, "No model provider answers"),
     "retrieval-unavailable": Problem(503, "The vector engine does not answer"),
+    "prompt-unavailable": Problem(503, "The promoted prompt cannot be read"),
     "log-unavailable": Problem(503, "The audit log cannot be written"),
     "database-unavailable": Problem(503, "The registry's database does not answer"),
     "vault-sealed": Problem(503, "Stored content cannot be opened"),
@@ -106,7 +107,8 @@ def render(error: AssayError) -> Response:
     if code not in PROBLEMS:
         code = next((name for kind, name in _BY_KIND if isinstance(error, kind)), "internal-error")
     if PROBLEMS[code].status >= 500:  # noqa: PLR2004 - a server's fault is worth a line
-        logger.warning("answering %s", error.code, exc_info=error)
+        causes = [type(cause).__name__ for cause in (error, error.__cause__) if cause is not None]
+        logger.warning("a request failed", extra={"fields": {"code": error.code, "causes": causes}})
     return problem_response(code, error.message, headers=_retry_after(error.details), **error.details)
 
 

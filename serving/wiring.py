@@ -112,7 +112,8 @@ def build(
             database,
             log,
             providers or build_providers(settings.providers, provider_policy(settings)),
-            corpus or Corpus(settings.qdrant_url, settings.engine_key, load_embedder()),
+            corpus
+            or Corpus(settings.qdrant_url, settings.engine_key, load_embedder(settings.home / "cache" / "embedder")),
             promoted or PromotedPrompts(settings.mlflow_url, settings.home, database),
         )
         opened.pop_all()

@@ -100,6 +100,7 @@ INSIGHT_EXAMPLE: dict[str, Any] = {
             "unsupported-media-type",
             "providers-unavailable",
             "retrieval-unavailable",
+            "prompt-unavailable",
             "log-unavailable",
             "database-unavailable",
             "deadline-exceeded",

@@ -14,7 +14,7 @@ from registry.prompts.promoted import PromptTampered
 from registry.prompts.schema import InvalidTemplate, Variable
 from registry.prompts.versions import PromptNotFound
 from registry.signals import bump_signal, read_signal, take_lease
-from serving.active_prompt import LEASE, SIGNAL, ActivePrompts
+from serving.active_prompt import LEASE, SIGNAL, ActivePrompts, PromptUnavailable
 from serving.metrics import Metrics
 
 SLOT = ("insights", "production")
@@ -78,6 +78,14 @@ async def test_nothing_anywhere_is_prompt_not_found(database: Database) -> None:
     prompts = active(FakePromptStore(), database)
     await prompts.start()
     with pytest.raises(PromptNotFound):
+        prompts.current(*SLOT)
+
+
+async def test_nothing_kept_and_mlflow_away_is_not_called_unpromoted(database: Database) -> None:
+    """Whether a version was promoted is unknown then, and the answer is 503 rather than 404."""
+    prompts = active(FakePromptStore(error=MlflowUnavailable("down")), database)
+    await prompts.start()
+    with pytest.raises(PromptUnavailable):
         prompts.current(*SLOT)
 
 
