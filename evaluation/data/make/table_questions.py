@@ -1,7 +1,8 @@
 """Makes questions from the tables: the wordings are written by hand in table_questions.yaml, the figures computed here.
 
 A template names columns as `family.column` and lists the months (or spans of months) that it is asked for. Wordings
-differ between dev and test, so that a question on one side gives nothing away about the other.
+differ between dev and test, so that a question on one side gives nothing away about the other. `also` is evidence that
+every question of a template shares, e.g. a definition.
 
 * value       one cell                     * difference  second month less the first
 * ratio       one cell by another          * rate        one cell by another of the month before
@@ -112,7 +113,8 @@ class _Asked:
                 {"document": document, "quote": quote, "grade": grade}
                 for (document, quote), grade in reversed(relevant.items())
             ]
-            + prose,
+            + prose
+            + template.get("also", []),
             "reference": template["answer"].format(value=f"{shown:,}"),
             "figures": [{"value": shown, "unit": template["unit"], "tolerance": template.get("tolerance", 0)}],
             "arithmetic": [expression],
