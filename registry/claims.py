@@ -23,6 +23,7 @@ __all__ = [
     "is_row",
     "read_answer",
     "sentences",
+    "split_heading",
     "takes_claims",
     "without_marks",
     "write_answer",
@@ -32,6 +33,7 @@ CLAIMS_MAX = 32
 """Claims read from one answer; what follows is not an insight but a document."""
 TEXT_CHARS_MAX = 200_000
 """Characters of an answer that are looked at."""
+HEADING_CHARS_MAX = 200
 WRAPPED_CHARS_MIN = 60
 """A shorter line was ended on purpose: a heading, a list item, a verse of a letter's head."""
 
@@ -130,6 +132,12 @@ def sentences(text: str) -> tuple[str, ...]:
     stay with their sentence. Decimal points and common abbreviations end nothing.
     """
     return tuple(piece for block in _BLANK.split(text) for piece in _pieces(block))
+
+
+def split_heading(passage: str) -> tuple[str, str]:
+    """A passage's first line that says where it stands (title, headings), empty if there is none, and the rest."""
+    first, blank, rest = passage.partition("\n\n")
+    return (first, rest) if blank and "\n" not in first and len(first) <= HEADING_CHARS_MAX else ("", passage)
 
 
 def is_row(text: str) -> bool:

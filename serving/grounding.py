@@ -19,6 +19,7 @@ from registry.claims import (
     figures,
     read_answer,
     sentences,
+    split_heading,
     takes_claims,
     without_marks,
 )
@@ -33,6 +34,7 @@ WORDS_SHARE_MIN = 0.6
 OPPOSITE_SHARE_MIN = 0.6
 """From this share of common words on, two sentences speak of the same thing, and a `not` in one of them matters."""
 OPPOSITE_WORDS_MIN = 2
+ROW_FIGURES_MIN = 2
 QUOTES_MAX = 3
 """Quotes per cited source."""
 QUOTE_CHARS_MAX = 600
@@ -97,7 +99,8 @@ def ground(
         claims = tuple(DraftClaim(text=leaf, citations=tuple(sources)) for leaf in _leaves(text))
         draft = Draft(answer=text, claims=claims)
     draft = _with_stray_figures(draft)
-    lines = {label: _lines(source) for label, source in sources.items()}
+    cited = {label for claim in draft.claims for label in claim.citations}
+    lines = {label: _lines(source) for label, source in sources.items() if label in cited}
     return Grounded(
         answer=draft.answer,
         claims=[_check(claim, lines) for claim in draft.claims],
@@ -166,6 +169,8 @@ def _quotes(claim: str, wanted: frozenset[str], lines: Sequence[_Line]) -> list[
 
         def helps(line: _Line, left: Sequence[Figure] = left, lacking: frozenset[str] = lacking) -> int:
             on_topic = bool(line.words & wanted) or not wanted or line.source.kind == "metric"
+            # A table's row has figures and no words: two of the claim's figures in it are no accident.
+            on_topic = on_topic or shared(line)[1] >= ROW_FIGURES_MIN
             carried = sum(stands_in(figure, claim, line.figures) for figure in left)
             return len(lacking & line.words) + (carried if on_topic else 0)
 
@@ -205,13 +210,13 @@ def _sources(passages: Sequence[Passage], metrics: Sequence[MetricSeries]) -> di
     found: dict[str, _Source] = {}
     for number, passage in enumerate(passages, 1):
         scale = _SCALED.search(passage.text)
-        context = passage.text.partition("\n\n")[0].partition("\n")[0]
+        heading, body = split_heading(passage.text)
         power = 0 if scale is None else _SCALES.get((scale["scale"] or "thousand").lower(), 0)
         found[f"P{number}"] = _Source(
             kind="passage",
             id=passage.id,
-            title=f"{passage.document} {context}",
-            lines=sentences(passage.text),
+            title=f"{passage.document} {heading}",
+            lines=(*sentences(heading), *sentences(body)),
             power=power,
         )
     for number, metric in enumerate(metrics, 1):

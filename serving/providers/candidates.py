@@ -5,13 +5,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from registry.claims import is_row, sentences
+from registry.claims import is_row, sentences, split_heading
 from registry.insights import Passage
 from registry.periods import Period, periods
 from serving.words import content_words, stem
 
-CONTEXT_CHARS_MAX = 200
-"""A passage may begin with one line that says where it stands: title and headings."""
 CELLS_MAX = 40
 _RULE = re.compile(r"[|\s:-]+")
 _MARKUP = re.compile(r"\*\*|__|`|^\s*(?:[-*•>]|#{1,6}|\d{1,2}[.)])\s+", re.MULTILINE)
@@ -56,7 +54,7 @@ def candidates(passages: Sequence[Passage]) -> list[Candidate]:
     """All statements of all passages, in order; a sentence that overlapping passages repeat counts once."""
     found: dict[str, Candidate] = {}
     for index, passage in enumerate(passages):
-        context, body = _split_context(passage.text)
+        context, body = split_heading(passage.text)
         around = f"{_spoken(passage.document)} {context}"
         words, dates = frozenset(content_words(around)), _dates(around)
         near = frozenset(content_words(body))
@@ -108,13 +106,6 @@ def _cells(pairs: Sequence[tuple[str, str]]) -> Iterator[Cell]:
         if value.strip():
             words = f"{_spoken(column)}: {value.strip()} ({_spoken(row)})"
             yield Cell(column=_spoken(column), row=key.strip(), value=value.strip(), words=words)
-
-
-def _split_context(text: str) -> tuple[str, str]:
-    first, blank, rest = text.partition("\n\n")
-    if blank and "\n" not in first and len(first) <= CONTEXT_CHARS_MAX:
-        return first, rest
-    return "", text
 
 
 def _dates(text: str) -> tuple[Period, ...]:
