@@ -86,6 +86,7 @@ def base_environment(settings: LocalSettings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.root / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
         "ASSAY_POLICIES": str(Path(os.environ.get("ASSAY_POLICIES", SOURCE_ROOT / "policies")).absolute()),
@@ -113,6 +114,7 @@ def _mlflow(settings: LocalSettings) -> Part:
         "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "60",  # the default 5 + 10 stalls under evaluation
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",  # the push goes to this machine
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "5",  # a webhook registered by `up` works within seconds, not after a minute
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _secret(settings, "mlflow-webhooks"),
     }
     return Part(
