@@ -32,7 +32,7 @@ def up(
         from flows.cli.insight_page import print_insight
 
         print_insight(tour.question, tour.insight)
-    console.note(f"\nAdmin key: {settings.root / 'keys' / 'admin'}   API docs: {settings.api_url}/docs")
+    console.note(f"\nAdmin key: {settings.root / 'keys' / 'admin'}   API docs: {settings.api_url}/openapi.json")
     console.note("Next: assay ask QUESTION --tenant T   ·   assay status   ·   assay down")
 
 
