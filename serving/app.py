@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
@@ -48,7 +49,7 @@ def create_app(
     # No interactive pages: they would load scripts from elsewhere.
     app = FastAPI(
         title="Assay",
-        version="0.1.0",
+        version=version("assay"),
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,

@@ -54,6 +54,8 @@ class BudgetGate:
             BudgetExceeded: too little is left for an answer.
             UnpricedModel: a provider of the chain has no price.
         """
+        for model in self._models:
+            self._cost(model, Usage())  # a model without a price is found before it is paid for
         if max_nano_usd is None:
             return request
         prompt = Usage(input=prompt_tokens(request))

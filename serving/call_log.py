@@ -31,6 +31,11 @@ Outcome = Literal["served", "refused", "failed", "deadline-exceeded", "cancelled
 * cancelled - the process was stopped, or the caller gave up
 """
 
+REFUSALS = {"input-blocked"}
+"""Codes of refusals that come as provider errors: the vendor declined the content."""
+OURS = {"unpriced-model"}
+"""Codes of bad configuration, which the caller cannot mend though the error says invalid input."""
+
 T = TypeVar("T")
 
 
@@ -206,6 +211,6 @@ def _outcome_of(error: BaseException) -> Outcome:
         return "deadline-exceeded"
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return "cancelled"
-    if isinstance(error, AssayError) and not isinstance(error, Unavailable):
-        return "refused"
+    if isinstance(error, AssayError) and error.code not in OURS:
+        return "refused" if error.code in REFUSALS or not isinstance(error, Unavailable) else "failed"
     return "failed"

@@ -2,23 +2,27 @@
 
 import asyncio
 import hashlib
+import logging
 import re
 from collections.abc import Awaitable, Callable
 
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, Unavailable
 from registry.insight_records import InsightRecords
 from registry.insights import Insight, Question
 from serving.call_log import to_the_end
+
+logger = logging.getLogger(__name__)
 
 HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 Work = Callable[[], Awaitable[Insight]]
+LookUp = Callable[[str], Awaitable[Insight]]
 
 
 async def once(
-    records: InsightRecords, tenant: str, key: str, route: str, question: Question, work: Work
+    records: InsightRecords, tenant: str, key: str, route: str, question: Question, work: Work, look_up: LookUp
 ) -> tuple[Insight, bool]:
     """The insight of this key, and whether it was there before; a failed call leaves the key free.
 
@@ -31,11 +35,15 @@ async def once(
     body = hashlib.sha256(question.model_dump_json().encode()).hexdigest()
     known = await asyncio.to_thread(records.begin, tenant, key, route, body)
     if known is not None:
-        return await asyncio.to_thread(records.get, known, tenant), True
+        return await look_up(known), True
     try:
         insight = await work()
     except BaseException:
         await to_the_end(asyncio.to_thread(records.forget, tenant, key, route))
         raise
-    await to_the_end(asyncio.to_thread(records.finish, tenant, key, route, insight.id))
+    try:
+        await to_the_end(asyncio.to_thread(records.finish, tenant, key, route, insight.id))
+    except Unavailable:
+        # The answer is sealed and paid for; giving it out matters more than remembering its key.
+        logger.exception("an idempotency key could not be kept")
     return insight, False

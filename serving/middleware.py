@@ -75,7 +75,7 @@ class RequestFrame:
             current.reset(token)
 
     async def _answer(self, scope: Scope, receive: Receive, send: "_Sender") -> None:
-        if self._in_flight > self._in_flight_max:
+        if self._in_flight > self._in_flight_max and scope["path"] != "/healthz":  # busy is alive
             response = problem_response(
                 "overloaded", "this process is busy; try again in a second", headers={"Retry-After": "1"}
             )

@@ -7,9 +7,11 @@ from typing import Any
 
 import uvicorn
 
+from registry.database import open_database
 from serving.json_logs import log_config
 from serving.metrics import SHARED_DIRECTORY
 from serving.settings import ServingSettings
+from serving.wiring import load_policies
 
 GRACE_S = 20
 """How long calls in flight may go on after the process is told to stop."""
@@ -26,9 +28,11 @@ def run(*, port: int | None = None, workers: int = 1) -> None:
 
     Raises:
         ExposedWithoutGuard: ASSAY_HOST is not loopback and a guard is missing.
+        AssayError: a key, a policy or the database cannot be used.
     """
     settings = ServingSettings()
     settings.require_guards()
+    _require_startable(settings)
     if workers > 1:
         _share_metrics(settings.home / "run" / "metrics")
     options: dict[str, Any] = {}
@@ -51,6 +55,14 @@ def run(*, port: int | None = None, workers: int = 1) -> None:
         timeout_graceful_shutdown=GRACE_S,
         **options,
     )
+
+
+def _require_startable(settings: ServingSettings) -> None:
+    """Find here, once, what would make every worker fail and be started again for ever."""
+    for secret in (settings.master_key, settings.webhook_secret, settings.engine_key):
+        del secret  # reading it is the check
+    load_policies(settings.policies)
+    open_database(settings.database_url).close()
 
 
 def _share_metrics(directory: Path) -> None:

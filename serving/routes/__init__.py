@@ -1,1 +1,7 @@
-"""TODO-map."""
+"""One module for each group of addresses; thin: read the request, call one service method, return.
+
+* insights: ask for one, look one up
+* health: liveness, readiness, metrics
+* webhooks: MLflow's push
+* json_body: how strictly a body is read
+"""

@@ -121,11 +121,14 @@ async def ask(
         raise InvalidInput("streaming is not available yet; leave out `stream` and read the whole insight")
     services: Services = request.app.state.services
     tenant = caller.require_tenant()
+    look_up = partial(services.insights.look_up, caller=caller.principal, tenant=tenant)
     work = partial(services.insights.answer, question, caller.principal, tenant=tenant)
     if idempotency_key is None:
         insight = await work()
     else:
-        insight, replayed = await once(services.records, tenant, idempotency_key, "POST /v1/insights", question, work)
+        insight, replayed = await once(
+            services.records, tenant, idempotency_key, "POST /v1/insights", question, work, look_up
+        )
         response.headers[REPLAYED_HEADER] = str(replayed).lower()
     request.state.insight = insight.id
     return insight

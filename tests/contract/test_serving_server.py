@@ -51,7 +51,8 @@ def server(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "insights.yaml").write_text(POLICY)
     port = free_port()
-    environment = os.environ | {
+    foreign = ("ASSAY_", "MLFLOW_", "PREFECT_", "OPENAI_", "ANTHROPIC_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {
         "ASSAY_HOME": str(tmp_path / "home"),
         "ASSAY_DATABASE_URL": f"sqlite:///{tmp_path / 'registry.db'}",
         "ASSAY_MASTER_KEY": "ab" * 32,

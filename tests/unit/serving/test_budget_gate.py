@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.messages import CompletionRequest, Message, Usage
+from registry.money.prices import UnpricedModel
 from serving.budget_gate import OUTPUT_TOKENS_MIN, BudgetExceeded, BudgetGate, PricedModel, prompt_tokens
 
 
@@ -54,6 +55,21 @@ def test_too_little_money_is_refused_with_an_estimate() -> None:
     with pytest.raises(BudgetExceeded) as refusal:
         gate("dear").admit(request(), 1_000)
     assert refusal.value.details == {"limit_usd": "0.000001000", "estimate_usd": "0.000262000"}
+
+
+def test_a_model_without_a_price_is_found_before_it_is_asked() -> None:
+    """Also without a limit: a call that cannot be priced is not made."""
+    with pytest.raises(UnpricedModel):
+        BudgetGate([PricedModel("openai", "no-such-model")]).admit(request(), None)
+
+
+async def test_an_unpriced_model_is_our_failure_not_the_callers(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503, and the outcome is `failed`."""
+    unpriced = BudgetGate([PricedModel("openai", "no-such-model")])
+    monkeypatch.setattr(filled.services.insights, "_gate", unpriced)
+    answer = await filled.ask()
+    assert (answer.status_code, answer.json()["code"]) == (503, "unpriced-model")
+    assert filled.audit()[-1]["status"] == "failed"
 
 
 @given(text=st.text(max_size=500), tokens=st.integers(1, 4_000), limit=st.integers(0, 20_000_000))

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from registry.database import DatabaseUnavailable
+
 
 async def ask(api: Any, key: str, question: str = "What is the return rate?", who: str = "app") -> Any:
     """POST with an Idempotency-Key."""
@@ -18,6 +20,25 @@ async def test_a_repeated_request_gets_the_same_insight(filled: Any) -> None:
     assert first.json() == second.json()
     assert (first.headers["Idempotency-Replayed"], second.headers["Idempotency-Replayed"]) == ("false", "true")
     assert len(filled.provider.requests) == 1
+
+
+async def test_a_replay_is_logged_as_a_reading(filled: Any) -> None:
+    """Giving stored content out again leaves its trace like any other look-up."""
+    made = (await ask(filled, "a")).json()
+    await ask(filled, "a")
+    assert [entry["body"]["insight"] for entry in filled.audit("insight-read")] == [made["id"]]
+
+
+async def test_an_answer_is_given_out_even_when_its_key_cannot_be_kept(
+    filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sealed and paid for reaches its caller."""
+
+    def fail(*_args: Any) -> None:
+        raise DatabaseUnavailable("gone")
+
+    monkeypatch.setattr(filled.services.records, "finish", fail)
+    assert (await ask(filled, "a")).status_code == 200
 
 
 async def test_another_body_under_the_same_key_is_a_conflict(filled: Any) -> None:

@@ -172,6 +172,18 @@ async def test_too_many_at_once_are_told_to_come_back() -> None:
     assert (b"retry-after", b"1") in sent[0]["headers"]
 
 
+async def test_a_busy_process_is_still_alive() -> None:
+    """Liveness is answered beyond the limit too: a busy process must not be restarted."""
+    asked: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        asked.append(scope["path"])
+
+    frame = RequestFrame(app, Metrics(), in_flight_max=0)
+    await frame({"type": "http", "method": "GET", "path": "/healthz", "headers": []}, app, app)
+    assert asked == ["/healthz"]
+
+
 def hook(secret: str = WEBHOOK_KEY, delivery: str = "d1", at: float | None = None) -> dict[str, Any]:
     """A push as MLflow signs it."""
     data = {"name": "insights", "alias": "production", "version": "2"}

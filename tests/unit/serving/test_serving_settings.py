@@ -3,6 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from registry.database import DatabaseUnavailable
+from registry.errors import InvalidInput
+from serving.server import run
 from serving.settings import ExposedWithoutGuard, ServingSettings
 
 GUARDS = {
@@ -57,6 +60,20 @@ def test_the_chain_follows_the_keys_present(monkeypatch: pytest.MonkeyPatch) -> 
     assert ServingSettings().providers == ("openai",)
     monkeypatch.setenv("ASSAY_PROVIDERS", "local, extractive")
     assert ServingSettings().providers == ("local", "extractive")
+
+
+def test_what_would_stop_every_worker_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its keys or its database the server does not start a worker."""
+    started: list[object] = []
+    monkeypatch.setattr("uvicorn.run", lambda *_args, **_options: started.append(1))
+    with pytest.raises(InvalidInput, match="assay up"):
+        run(workers=2)
+    monkeypatch.setenv("ASSAY_MASTER_KEY", "ab" * 32)
+    monkeypatch.setenv("ASSAY_WEBHOOK_SECRET", "planted")
+    monkeypatch.setenv("QDRANT_API_KEY", "planted")
+    with pytest.raises(DatabaseUnavailable):
+        run(workers=2)
+    assert started == []
 
 
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
