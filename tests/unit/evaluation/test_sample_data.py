@@ -11,6 +11,8 @@ from sample_data import documents, manifest, rows
 from evaluation.data.make.__main__ import SAMPLE, made_files
 from evaluation.relevance import squeezed
 from registry.errors import AssayError
+from registry.prompts.lint import lint
+from registry.prompts.schema import content_hash, load_template
 
 KINDS = {
     "single-fact",
@@ -165,3 +167,14 @@ def test_every_document_can_be_read(tenant: str) -> None:
     except AssayError as error:
         pytest.fail(f"{root}: {error}")
     assert empty == []
+
+
+def test_sample_prompts_are_versions_of_one_prompt() -> None:
+    """Two sound versions and five worse ones load, differ and pass the linter; only the long one is warned about."""
+    templates = {path.stem: load_template(path) for path in (SAMPLE / "prompts").glob("*.yaml")}
+    findings = {name: {finding.code for finding in lint(template)} for name, template in templates.items()}
+
+    assert {template.name for template in templates.values()} == {"insights"}
+    assert len({content_hash(template) for template in templates.values()}) == 7
+    assert {name for name, found in findings.items() if found} == {"insights-too-long"}
+    assert "long-section" in findings["insights-too-long"]
