@@ -1,0 +1,233 @@
+"""From ground truth to evidence, with a stand-in for serving and for MLflow."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakes.fake_insights import FakeTarget, fake_insight
+from fakes.fake_serving import prompt_version
+
+from evaluation.run import EvaluationStopped
+from flows.evaluation_outcome import MixedModels, Outcome, conclude, document, markdown
+from flows.prompt_evaluation import Order, answer, prepare
+from registry.database import Database
+from registry.datasets import Datasets, GroundTruthRow
+from registry.errors import InvalidInput, Unavailable
+from registry.insights import Insight, Passage
+from registry.prompts.evidence import evidence_for
+from registry.prompts.versions import PromotedVersion, PromptNotFound
+from registry.runs import LoggedRun, RunReport
+
+POLICY = """
+use_case: insights
+prompt: insights
+requires: [{kind: evaluation, floors: {answer_right: 0.5}}]
+"""
+FIRST, SECOND = prompt_version(1), prompt_version(2, "Answer well.")
+
+
+@dataclass
+class FakeServices:
+    """What `flows.wiring` would give: prompts by reference, one target a version, one document."""
+
+    database: Database
+    home: Path
+    prompts: dict[str, PromotedVersion]
+    targets: dict[int, FakeTarget]
+    asked: list[tuple[int, str]] = field(default_factory=list)
+    evaluations: int = 0
+
+    def new_id(self) -> str:
+        """000000000001, 000000000002, ..."""
+        self.evaluations += 1
+        return f"{self.evaluations:012}"
+
+    @property
+    def services(self) -> Any:
+        """The parts behind it that evaluation looks at."""
+        return SimpleNamespace(
+            settings=SimpleNamespace(policies=self.home / "policies", home=self.home), database=self.database
+        )
+
+    async def prompt(self, reference: str) -> PromotedVersion:
+        """The version of that name."""
+        if reference not in self.prompts:
+            raise PromptNotFound(reference)
+        return self.prompts[reference]
+
+    def target(self, version: PromotedVersion, tenant: str) -> FakeTarget:
+        """The version's target, noting for whom."""
+        self.asked.append((version.version, tenant))
+        return self.targets[version.version]
+
+    def passages_of(self, tenant: str) -> Any:
+        """One passage for each tenant's document."""
+
+        async def passages(document: str) -> list[Passage]:
+            return [Passage(id=f"{tenant}-p", document=document, score=0, text="There were 12 boxes.")]
+
+        return passages
+
+
+class FakeRuns:
+    """Takes runs and keeps them."""
+
+    def __init__(self) -> None:
+        self.reports: list[RunReport] = []
+
+    def log(self, report: RunReport) -> LoggedRun:
+        """Keep it."""
+        self.reports.append(report)
+        return LoggedRun(id="run-1", url="http://mlflow/run-1")
+
+
+def right(question: str) -> Insight:
+    """An answer that cites its tenant's passage."""
+    passage = f"{question.split(maxsplit=1)[0]}-p"
+    return fake_insight(cites=[passage], retrieved=[passage])
+
+
+@pytest.fixture
+def services(database: Database, tmp_path: Path) -> FakeServices:
+    """Two tenants with three test questions each and one for dev; only version 1 exists, and is right."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "insights.yaml").write_text(POLICY)
+    relevant = [{"document": "a.md", "quote": "12 boxes", "grade": 3}]
+    rows = [
+        {"id": f"{tenant}-{n}", "question": f"{tenant} {n}?", "tenant": tenant, "split": "dev" if n == 3 else "test"}
+        for tenant in ("acme", "beta")
+        for n in range(4)
+    ]
+    Datasets(tmp_path).add("d", [GroundTruthRow.model_validate({**row, "relevant": relevant}) for row in rows])
+    return FakeServices(database, tmp_path, {"insights@candidate": FIRST}, {1: FakeTarget(right)})
+
+
+async def evaluate(services: FakeServices, runs: FakeRuns, **order: Any) -> Outcome:
+    """One evaluation from start to end."""
+    prepared = await prepare(
+        Order(**{"prompt": "insights@candidate", "dataset": "d"} | order), services, services.home, services.new_id
+    )
+    candidate = await answer(prepared, prepared.candidate, services, services.home, lambda _: None)
+    baseline = None
+    if prepared.baseline:
+        baseline = await answer(prepared, prepared.baseline, services, services.home, lambda _: None)
+    return conclude(prepared, candidate, baseline, services, runs)
+
+
+async def test_a_first_version_gets_evidence_for_its_model(services: FakeServices) -> None:
+    """The verdict is stored for the content and the model that answered, with the run and the means."""
+    outcome = await evaluate(services, FakeRuns())
+    [stored] = evidence_for(services.database, "insights", FIRST.content_hash)
+    assert (stored.kind, stored.verdict, stored.provider, stored.model) == ("evaluation", "PASS", "fake", "fake-1")
+    assert (stored.run_id, stored.dataset, stored.id) == ("run-1", "d", outcome.evidence)
+    assert stored.details["metrics"] == {
+        "answer_right": 1.0,
+        "citation_supports": 1.0,
+        "abstention_right": 1.0,
+        "claims_grounded": 1.0,
+        "ndcg@10": 1.0,
+        "recall@10": 1.0,
+        "mrr": 1.0,
+    }
+
+
+async def test_every_row_is_asked_for_its_own_tenant(services: FakeServices) -> None:
+    """Without a tenant each row is answered from its own tenant's documents; with one, only that tenant's rows."""
+    await evaluate(services, FakeRuns())
+    assert services.asked == [(1, "acme"), (1, "beta")]
+    assert len(services.targets[1].asked) == 6  # the rows of split test
+    outcome = await evaluate(services, FakeRuns(), tenant="beta", split=None)
+    assert len(outcome.prepared.rows) == 4
+
+
+async def test_dev_makes_no_evidence(services: FakeServices) -> None:
+    """A look at the dev split is logged as a run and proves nothing."""
+    runs = FakeRuns()
+    outcome = await evaluate(services, runs, split="dev")
+    assert outcome.evidence is None
+    assert evidence_for(services.database, "insights", FIRST.content_hash) == ()
+    assert len(runs.reports) == 1
+    assert "No evidence" in markdown(outcome)
+
+
+async def test_the_run_is_about_the_prompt_version(services: FakeServices) -> None:
+    """Prompt, dataset, parameters, metrics, table and picture go into one run."""
+    runs = FakeRuns()
+    await evaluate(services, runs)
+    [report] = runs.reports
+    assert report.prompt == ("insights", 1)
+    assert report.dataset is not None
+    assert report.dataset[0] == "d"
+    assert report.parameters["model"] == "fake fake-1"
+    assert report.parameters["content_hash"] == FIRST.content_hash
+    assert report.metrics["ndcg@10"] == 1.0
+    assert len(report.tables["questions.json"]) == 6
+    assert report.files["metrics.png"].startswith(b"\x89PNG")
+
+
+async def test_a_later_version_is_compared_with_production(services: FakeServices) -> None:
+    """Both versions are asked the same questions, and six pairs are too few."""
+    services.prompts |= {"insights@candidate": SECOND, "insights@production": FIRST}
+    services.targets[2] = FakeTarget(right)
+    outcome = await evaluate(services, FakeRuns())
+    assert {version for version, _ in services.asked} == {1, 2}
+    told = document(outcome)
+    assert (told["verdict"], told["against"], told["gate"]["n"]) == ("UNDERPOWERED", 1, 6)
+
+
+async def test_the_version_in_production_is_held_to_its_floors(services: FakeServices) -> None:
+    """Evaluating what serves already compares it with nothing."""
+    services.prompts["insights@production"] = FIRST
+    assert (await evaluate(services, FakeRuns())).baseline is None
+
+
+async def test_comparing_a_version_with_itself_is_refused(services: FakeServices) -> None:
+    """A comparison that can only come out even is not made."""
+    services.prompts["insights/1"] = FIRST
+    with pytest.raises(InvalidInput, match="another version"):
+        await evaluate(services, FakeRuns(), against="insights/1")
+
+
+async def test_two_models_make_no_evidence(services: FakeServices) -> None:
+    """When a fallback answered some questions, the evidence would hold for neither."""
+    services.targets[1] = FakeTarget(lambda q: fake_insight(model="fake-1" if "0" in q else "fake-2"))
+    with pytest.raises(MixedModels, match="fake fake-1, fake fake-2"):
+        await evaluate(services, FakeRuns())
+
+
+async def test_a_stopped_evaluation_goes_on_where_it_was(services: FakeServices) -> None:
+    """With its id, an evaluation asks only what has no answer yet."""
+    services.targets[1] = FakeTarget(lambda q: right(q) if q.startswith("acme") else Unavailable("down"))
+    await evaluate(services, FakeRuns())
+    services.targets[1] = FakeTarget(right)
+    outcome = await evaluate(services, FakeRuns(), resume="000000000001")
+    assert services.targets[1].asked == ["beta 0?", "beta 1?", "beta 2?"]
+    assert outcome.ruling.verdict == "PASS"
+
+
+async def test_a_dead_target_stops_it(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough failures in a row end the evaluation instead of finishing it with nothing."""
+    rows = [GroundTruthRow(id=f"x{n}", question="acme", split="test", tenant="acme") for n in range(20)]
+    Datasets(services.home).add("many", rows)
+    services.targets[1] = FakeTarget(lambda _: Unavailable("down"))
+    with pytest.raises(EvaluationStopped):
+        await evaluate(services, FakeRuns(), dataset="many")
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ({"tenant": "gamma"}, "no row"),
+        ({"resume": "../../etc"}, "no id"),
+        ({"dataset": "anyone"}, "--tenant"),
+    ],
+)
+async def test_an_order_that_cannot_be_filled_is_refused(
+    services: FakeServices, order: dict[str, str], message: str
+) -> None:
+    """Nothing to ask, a strange id or rows of nobody: the error says what to change."""
+    Datasets(services.home).add("anyone", [GroundTruthRow(id="q", question="?", split="test")])
+    with pytest.raises(InvalidInput, match=message):
+        await evaluate(services, FakeRuns(), **order)
