@@ -21,7 +21,7 @@ from registry.errors import Refused
 from registry.insights import Record
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.schema import PromptTemplate, content_hash
-from registry.prompts.versions import PromotedVersion, PromptSource, require_valid
+from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptSource, require_valid
 from registry.schema import prompt_hashes
 
 PROMPTS_SIGNAL = "prompts"
@@ -108,7 +108,7 @@ class PromotedPrompts:
         self._directory = home / "prompts"
 
     async def fetch(self, name: str, alias: str) -> PromotedVersion:
-        """The version that an alias points at now; kept as last good.
+        """The version that an alias points at now; kept as last good, which a removed alias withdraws.
 
         Raises:
             PromptNotFound: No such prompt or alias.
@@ -116,7 +116,11 @@ class PromotedPrompts:
             InvalidTemplate: The version's tags hold no usable template.
             MlflowUnavailable: No usable answer within seconds.
         """
-        version = await self._source.by_alias(name, alias)
+        try:
+            version = await self._source.by_alias(name, alias)
+        except PromptNotFound:
+            self._forget(name, alias)
+            raise
         await asyncio.to_thread(self._accept, version)
         return version
 
@@ -175,6 +179,13 @@ class PromotedPrompts:
             with suppress(OSError):
                 part.unlink()
             logger.exception("cannot keep last good prompt", extra={"prompt": version.name})
+
+    def _forget(self, name: str, alias: str) -> None:
+        """A withdrawn version must not come back when a later process finds MLflow away."""
+        try:
+            self._path(name, alias).unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("cannot remove last good prompt", extra={"prompt": name, "reason": error.strerror})
 
     def _path(self, name: str, alias: str) -> Path:
         return self._directory / f"{name}@{alias}.json"

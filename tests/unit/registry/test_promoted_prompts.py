@@ -186,6 +186,19 @@ async def test_last_good_outlives_the_process(
     await later.aclose()
 
 
+async def test_a_withdrawn_version_does_not_come_back(
+    mlflow: FakeMlflow, publisher: PromptPublisher, prompts: PromotedPrompts
+) -> None:
+    """After its alias was removed, no later process serves the version while MLflow is away."""
+    await publisher.push(BRIEF)
+    await publisher.set_alias("brief", "production", 1)
+    await prompts.fetch("brief", "production")
+    mlflow.prompts["brief"].aliases.clear()
+    with pytest.raises(PromptNotFound):
+        await prompts.fetch("brief", "production")
+    assert prompts.last_good("brief", "production") is None
+
+
 @pytest.mark.parametrize(
     "damage",
     [
