@@ -107,6 +107,8 @@ def _hit(gains: Sequence[int], _ideal: Sequence[int], cutoff: int) -> float:
 
 _WHOLE: dict[str, _Measure] = {"map": _average_precision, "mrr": _reciprocal_rank}
 _CUT: dict[str, _Measure] = {"ndcg": _ndcg, "recall": _recall, "precision": _precision, "hit": _hit}
+METRIC_NAMES = (*(f"{cut}@K" for cut in _CUT), *_WHOLE)
+"""Every metric there is; K stands for a cut-off."""
 
 
 def _measure(name: str) -> tuple[_Measure, int]:
@@ -115,6 +117,5 @@ def _measure(name: str) -> tuple[_Measure, int]:
         return _WHOLE[name], CUTOFF_MAX
     match = re.fullmatch(r"(ndcg|recall|precision|hit)@([1-9][0-9]{0,6})", name)
     if match is None or int(match[2]) > CUTOFF_MAX:
-        known = ", ".join([*(f"{cut}@K" for cut in _CUT), *_WHOLE])
-        raise InvalidInput(f"unknown metric {name!r}; choose among {known}")
+        raise InvalidInput(f"unknown metric {name!r}; choose among {', '.join(METRIC_NAMES)}")
     return _CUT[match[1]], int(match[2])
