@@ -1,5 +1,6 @@
 """What an evaluation has done so far, one JSON line a question, so that it can go on after a stop."""
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from registry.insights import Record
 
 
 class JournalMismatch(Conflict):
-    """The journal belongs to an evaluation of something else."""
+    """The journal belongs to an evaluation of something else, or to one that is still running."""
 
     code = "journal-mismatch"
 
@@ -51,7 +52,7 @@ class Journal:
         header: what is evaluated; a file with another header is refused.
 
     Raises:
-        JournalMismatch: when the file is about something else.
+        JournalMismatch: when the file is about something else or open elsewhere.
     """
 
     def __init__(self, path: Path, header: Mapping[str, str]) -> None:
@@ -59,7 +60,11 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab+")
         try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._go_on(path, dict(header))
+        except BlockingIOError as error:
+            self._file.close()
+            raise JournalMismatch(f"evaluation {path.parent.name!r} is running elsewhere; let it end first") from error
         except BaseException:
             self._file.close()
             raise

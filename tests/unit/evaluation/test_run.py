@@ -147,3 +147,9 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalMismatch, match="no journal"):
         Journal(tmp_path / "j.jsonl", HEADER)
     assert (tmp_path / "j.jsonl").read_text() == "hello\n"
+
+
+def test_two_runs_do_not_share_a_journal(tmp_path: Path) -> None:
+    """Resuming what is still running is refused."""
+    with Journal(tmp_path / "j.jsonl", HEADER), pytest.raises(JournalMismatch, match="running elsewhere"):
+        Journal(tmp_path / "j.jsonl", HEADER)
