@@ -29,7 +29,7 @@ SAMPLE_TENANT = "meridian"
 SAMPLE_DATASET = "sample"
 SAMPLE = SOURCE_ROOT / "evaluation" / "data" / "sample"
 PROMPT = "insights"
-SAMPLE_QUESTION = "When was the checkout outage in March 2025 and how long did it last?"
+SAMPLE_QUESTION = "What was revenue in March 2026?"
 COMMAND_TIMEOUT_S = 600.0
 """An evaluation of the sample set took 10 s; a slow machine may take many times that."""
 
