@@ -39,6 +39,7 @@ QUOTES_MAX = 3
 """Quotes per cited source."""
 QUOTE_CHARS_MAX = 600
 LEAVES_MAX = 64
+NO_ANSWER = "The model gave no answer."
 _SCALED = re.compile(r"\bin (?P<scale>thousand|million|billion)s?\b|\b(?P<tausend>in tsd|in t€|teur)\b", re.IGNORECASE)
 _SCALES = {"thousand": 3, "million": 6, "billion": 9}
 _NEGATION = re.compile(
@@ -102,9 +103,9 @@ def ground(
     cited = {label for claim in draft.claims for label in claim.citations}
     lines = {label: _lines(source) for label, source in sources.items() if label in cited}
     return Grounded(
-        answer=draft.answer,
+        answer=draft.answer or " ".join(claim.text for claim in draft.claims) or NO_ANSWER,
         claims=[_check(claim, lines) for claim in draft.claims],
-        abstained=draft.abstained,
+        abstained=draft.abstained or not (draft.answer or draft.claims),
     )
 
 

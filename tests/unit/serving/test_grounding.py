@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.insights import Claim, Evidence, MetricPoint, MetricSeries, Passage
-from serving.grounding import Grounded, ground
+from serving.grounding import NO_ANSWER, Grounded, ground
 
 PASSAGES = (
     Passage(
@@ -134,6 +134,11 @@ class TestAnswers:
         """No claims, but a figure: the sentence is a claim, and it is flagged."""
         grounded = ground('{"answer": "Profit was €7 million.", "claims": []}', PASSAGES, METRICS)
         assert (grounded.abstained, [claim.grounded for claim in grounded.claims]) == (False, [False])
+
+    @pytest.mark.parametrize("text", ["", '{"answer": "[P1]", "claims": []}'])
+    def test_an_empty_answer_says_so(self, text: str) -> None:
+        """A model that says nothing has abstained, and the reader is told."""
+        assert ground(text, PASSAGES, METRICS) == Grounded(answer=NO_ANSWER, claims=[], abstained=True)
 
     def test_another_schema(self) -> None:
         """Under a schema of one's own every value is a claim that any evidence may support."""
