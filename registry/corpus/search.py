@@ -62,7 +62,7 @@ async def search(
         corpus.forget_verification()
         raise
     passages = [_passage(point.id, point.payload, point.score, tenant) for point in points]
-    return sorted(passages, key=lambda passage: (-passage.score, passage.document, passage.id))
+    return sorted(passages, key=lambda passage: (-passage.score, passage.document, passage.id))[:top_k]
 
 
 async def get_passages(corpus: Corpus, tenant: str, ids: Sequence[str]) -> list[Passage]:
@@ -150,7 +150,8 @@ async def _query(
             ],
             query=models.FusionQuery(fusion=models.Fusion.RRF),
             query_filter=narrowed,
-            limit=top_k,
+            # All that was fused: the engine cuts among equal ranks as they come, and differently each time.
+            limit=len(branches) * depth,
             with_payload=True,
         )
         return answer.points
