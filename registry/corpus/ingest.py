@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from qdrant_client import models
 
-from registry.corpus.bm25 import passage_weights
+from registry.corpus.bm25 import TERMS, passage_weights
 from registry.corpus.collection import DENSE, SPARSE, Corpus, point_id
 from registry.corpus.documents import DocumentRecord, DocumentRecords
 from registry.corpus.files import Listing, SourceFile, list_files, read_file
@@ -163,7 +163,7 @@ class _Run:
             document=file.name,
             root=str(file.root),
             sha256=hashlib.sha256(content).hexdigest(),
-            splitter=SPLITTER,
+            splitter=f"{SPLITTER} {TERMS}",
             embedding_model=self._corpus.embedder.model_id,
             chunks=known.chunks if known else 0,
             complete=True,

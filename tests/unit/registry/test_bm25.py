@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.corpus.bm25 import AVERAGE_TERMS, QUERY_TERMS_MAX, passage_weights, query_weights, term_id, terms
+from registry.corpus.bm25 import (
+    AVERAGE_TERMS,
+    QUERY_TERMS_MAX,
+    passage_weights,
+    period_terms,
+    query_weights,
+    term_id,
+    terms,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +68,19 @@ def test_any_text_gives_a_valid_sparse_vector(text: str) -> None:
 def test_an_endless_question_is_bounded() -> None:
     """At most 256 terms of a question are searched for."""
     assert len(query_weights(" ".join(f"word{n}" for n in range(1000))).indices) <= QUERY_TERMS_MAX
+
+
+@pytest.mark.parametrize("text", ["month: 2026-05", "im Mai 2026", "31/05/2026", "mai 2026", "MAY 2026"])
+def test_a_month_is_found_however_it_is_written(text: str) -> None:
+    """Questions say `May 2026` where tables say `2026-05`; they share the month and its quarter."""
+    assert set(period_terms(text)) == {"month 202605", "quarter 20262"}
+
+
+def test_a_quarter_finds_its_months() -> None:
+    """A question about a quarter shares a term with each month of it, and with no other month."""
+    (quarter,) = period_terms("revenue in Q2 2026")
+    assert [quarter in set(period_terms(f"2026-{month:02}")) for month in range(1, 13)] == [
+        *[False] * 3,
+        *[True] * 3,
+        *[False] * 6,
+    ]
