@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 from flows.api_client import ApiClient
 from flows.settings import FlowSettings
@@ -26,6 +27,8 @@ from registry.prompts.webhooks import ensure_webhook
 from registry.tenants import Keys, Tenants, Unauthenticated
 
 SAMPLE_TENANT = "meridian"
+OTHER_TENANTS = ("fennick", "osier")
+"""The rest of the sample data: a second company, and a tiny one for looking at isolation."""
 SAMPLE_DATASET = "sample"
 SAMPLE = SOURCE_ROOT / "evaluation" / "data" / "sample"
 PROMPT = "insights"
@@ -63,7 +66,8 @@ class FirstPass:
             return always
         return [
             *always,
-            self._step("documents", self._ingest, "engine", "migrate"),
+            self._step("documents", partial(self._ingest, SAMPLE_TENANT), "engine", "migrate"),
+            self._step("other-documents", self._ingest_others, "documents"),
             self._step("dataset", self._import_dataset),
             self._step("evaluation", self._evaluate, "documents", "dataset", "prompt", "prefect"),
             self._step("promotion", self._promote, "evaluation"),
@@ -99,14 +103,18 @@ class FirstPass:
         if self._alias("production") is None:
             self._assay("prompts", "push", str(SOURCE_ROOT / "prompts" / f"{PROMPT}.yaml"), log="prompt")
 
-    def _ingest(self) -> None:
+    def _ingest(self, tenant: str) -> None:
         with self._database() as database:
             tenants = Tenants(database)
             try:
-                tenants.get(SAMPLE_TENANT)
+                tenants.get(tenant)
             except NotFound:
-                tenants.create(SAMPLE_TENANT, "Sample company")
-        self._assay("ingest", str(SAMPLE / SAMPLE_TENANT / "documents"), "--tenant", SAMPLE_TENANT, log="documents")
+                tenants.create(tenant, f"{tenant.title()} (sample)")
+        self._assay("ingest", str(SAMPLE / tenant / "documents"), "--tenant", tenant, log="documents")
+
+    def _ingest_others(self) -> None:
+        for tenant in OTHER_TENANTS:
+            self._ingest(tenant)
 
     def _import_dataset(self) -> None:
         file = str(SAMPLE / "ground_truth.jsonl")
