@@ -6,8 +6,8 @@ Every step may be repeated: what is already there stays.
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 
 from flows.api_client import ApiClient
@@ -18,7 +18,7 @@ from infra.local.parts import SOURCE_ROOT, base_environment
 from infra.local.processes import last_words, log_path
 from infra.local.settings import LocalSettings
 from infra.local.supervisor import Step
-from registry.database import Database, migrate, open_database
+from registry.database import migrate, open_database
 from registry.errors import NotFound
 from registry.insights import Insight
 from registry.prompts.mlflow_rest import MlflowRest
@@ -82,7 +82,7 @@ class FirstPass:
 
     def _admin_key(self) -> None:
         """Keep the key in home while it still opens the door; else write a new one."""
-        with self._database() as database:
+        with closing(open_database(self._settings.database_url)) as database:
             keys = Keys(database)
             file = self._settings.admin_key_file
             try:
@@ -104,7 +104,7 @@ class FirstPass:
             self._assay("prompts", "push", str(SOURCE_ROOT / "prompts" / f"{PROMPT}.yaml"), log="prompt")
 
     def _ingest(self, tenant: str) -> None:
-        with self._database() as database:
+        with closing(open_database(self._settings.database_url)) as database:
             tenants = Tenants(database)
             try:
                 tenants.get(tenant)
@@ -174,11 +174,3 @@ class FirstPass:
                 )
             except subprocess.SubprocessError as error:
                 raise PlatformError(f"step {log!r} failed{last_words(path)}; its log is {path}") from error
-
-    @contextmanager
-    def _database(self) -> Generator[Database]:
-        database = open_database(self._settings.database_url)
-        try:
-            yield database
-        finally:
-            database.close()
