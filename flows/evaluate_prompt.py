@@ -79,7 +79,7 @@ async def _conclude(
     prepared: Prepared, candidate: Answered, baseline: Answered | None, services: EvaluationServices
 ) -> Outcome:
     """Rule, log the MLflow run, store the evidence; off the loop, because MLflow's client blocks."""
-    runs = Runs(services.services.settings.mlflow_url)
+    runs = Runs(services.services.settings.mlflow_access)
     return await asyncio.to_thread(conclude, prepared, candidate, baseline, services, runs)
 
 

@@ -14,13 +14,17 @@ class FlowSettings(RegistrySettings):
     url: str | None = Field(default=None, validation_alias="ASSAY_URL")
     key: SecretStr | None = Field(default=None, validation_alias="ASSAY_KEY")
     api_port: int = Field(default=8000, validation_alias="ASSAY_API_PORT")
+    host: str = Field(default="127.0.0.1", validation_alias="ASSAY_HOST")
+    tls_certificate: Path | None = Field(default=None, validation_alias="ASSAY_TLS_CERTIFICATE")
     prefect_port: int = Field(default=4200, validation_alias="ASSAY_PREFECT_PORT")
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
 
     @property
     def api_url(self) -> str:
         """Base URL of the Assay API."""
-        return (self.url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+        scheme = "http" if self.tls_certificate is None else "https"
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return (self.url or f"{scheme}://{host}:{self.api_port}").rstrip("/")
 
     @property
     def prefect_url(self) -> str:

@@ -62,7 +62,7 @@ async def evaluation_services(settings: ServingSettings | None = None) -> AsyncG
     """The serving code of this process, ready to be asked, with an audit log of its own."""
     settings = settings or ServingSettings()
     services = await asyncio.to_thread(build, settings, role=EVALUATION)
-    rest = MlflowRest(settings.mlflow_url)
+    rest = MlflowRest(settings.mlflow_access)
     try:
         yield EvaluationServices(services=services, prompts=PromptSource(rest))
     finally:

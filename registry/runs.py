@@ -75,7 +75,7 @@ class Runs:
     """Writes runs into one experiment of an MLflow server.
 
     Args:
-        mlflow_url: base URL of the server.
+        mlflow_url: base URL of the server; user and password may stand in it and are never shown.
         experiment: name of the experiment; made when missing.
         clock: seconds since the epoch.
     """
@@ -84,6 +84,7 @@ class Runs:
         self, mlflow_url: str, experiment: str = EXPERIMENT, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._url = mlflow_url.rstrip("/")
+        self._shown_url = str(httpx.URL(self._url).copy_with(userinfo=b""))
         self._experiment = experiment
         self._clock = clock
 
@@ -116,16 +117,16 @@ class Runs:
             client.set_terminated(run_id, "FINISHED", end_time=self._now_ms())
         except (MlflowException, OSError) as error:
             raise RunsUnavailable(f"MLflow did not take the run {report.name!r}: {error}") from error
-        return LoggedRun(id=run_id, url=f"{self._url}/#/experiments/{experiment}/runs/{run_id}")
+        return LoggedRun(id=run_id, url=f"{self._shown_url}/#/experiments/{experiment}/runs/{run_id}")
 
     def _require_server(self) -> None:
         """Ask first: mlflow's own client would try a dead server for minutes."""
         try:
             healthy = httpx.get(f"{self._url}/health", timeout=HEALTH_TIMEOUT_S, trust_env=False).is_success
         except httpx.HTTPError as error:
-            raise RunsUnavailable(f"MLflow at {self._url} does not answer ({type(error).__name__})") from error
+            raise RunsUnavailable(f"MLflow at {self._shown_url} does not answer ({type(error).__name__})") from error
         if not healthy:
-            raise RunsUnavailable(f"MLflow at {self._url} says that it is not well")
+            raise RunsUnavailable(f"MLflow at {self._shown_url} says that it is not well")
 
     def _experiment_id(self, client) -> str:  # noqa: ANN001 - a MlflowClient, imported late
         from mlflow.exceptions import MlflowException  # noqa: PLC0415

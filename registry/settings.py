@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +20,8 @@ class RegistrySettings(BaseSettings):
     assay_database_url: str | None = Field(default=None, validation_alias="ASSAY_DATABASE_URL")
     mlflow_port: int = Field(default=5000, validation_alias="ASSAY_MLFLOW_PORT")
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_username: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_USERNAME")
+    mlflow_password: SecretStr | None = Field(default=None, validation_alias="MLFLOW_TRACKING_PASSWORD")
     qdrant_port: int = Field(default=6333, validation_alias="ASSAY_QDRANT_PORT")
     qdrant_address: str | None = Field(default=None, validation_alias="QDRANT_URL")
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")
@@ -36,7 +39,21 @@ class RegistrySettings(BaseSettings):
 
     @property
     def mlflow_url(self) -> str:
-        """Base URL of the MLflow server, without a trailing slash."""
+        """Base URL of the MLflow server for people: without a trailing slash and without credentials."""
+        parts = urlsplit(self._mlflow_address)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def mlflow_access(self) -> str:
+        """Base URL of the MLflow server for programs: with the user and password, when there are any. Never shown."""
+        if self.mlflow_username is None or self.mlflow_password is None:
+            return self._mlflow_address
+        parts = urlsplit(self.mlflow_url)
+        user = f"{quote(self.mlflow_username, safe='')}:{quote(self.mlflow_password.get_secret_value(), safe='')}"
+        return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
+
+    @property
+    def _mlflow_address(self) -> str:
         return (self.mlflow_tracking_uri or f"http://127.0.0.1:{self.mlflow_port}").rstrip("/")
 
     @property

@@ -46,8 +46,6 @@ class ServingSettings(RegistrySettings):
     tls_certificate: Path | None = Field(default=None, validation_alias="ASSAY_TLS_CERTIFICATE")
     tls_key: Path | None = Field(default=None, validation_alias="ASSAY_TLS_KEY")
     behind_proxy: bool = Field(default=False, validation_alias="ASSAY_BEHIND_PROXY")
-    mlflow_username: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_USERNAME")
-    mlflow_password: SecretStr | None = Field(default=None, validation_alias="MLFLOW_TRACKING_PASSWORD")
     prefect_auth: SecretStr | None = Field(default=None, validation_alias="PREFECT_SERVER_API_AUTH_STRING")
 
     @property

@@ -97,7 +97,7 @@ class FirstPass:
     def _webhook(self) -> None:
 
         url = f"{self._local.api_url}/hooks/mlflow"
-        asyncio.run(ensure_webhook(self._settings.mlflow_url, url, self._settings.webhook_secret))
+        asyncio.run(ensure_webhook(self._settings.mlflow_access, url, self._settings.webhook_secret))
 
     def _push_prompt(self) -> None:
         if self._alias("production") is None:
@@ -142,7 +142,7 @@ class FirstPass:
 
     def _version(self, reference: str) -> int:
         async def look() -> int:
-            rest = MlflowRest(self._settings.mlflow_url)
+            rest = MlflowRest(self._settings.mlflow_access)
             try:
                 return (await PromptSource(rest).find(parse_reference(reference))).version
             finally:
@@ -158,7 +158,7 @@ class FirstPass:
         path = log_path(self._settings.home, log)
         environment = {
             **base_environment(self._local),
-            "MLFLOW_TRACKING_URI": self._settings.mlflow_url,
+            "MLFLOW_TRACKING_URI": self._settings.mlflow_access,
             "PREFECT_API_URL": self._settings.prefect_url,
         }
         with path.open("ab") as output:

@@ -35,6 +35,19 @@ def exit_code(error: Exception) -> int:
     return 3 if isinstance(error, Unavailable) else 1
 
 
+def settings_problem(error: ValueError) -> str | None:
+    """What to change when a variable of the environment cannot be used; None for any other error.
+
+    The value is never repeated: it may be a secret.
+    """
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
+        return None
+    faults = (f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors(include_input=False, include_url=False))
+    return f"a setting cannot be used; {'; '.join(faults)} (see docs/settings.md)"
+
+
 def main() -> None:
     """Run the command line; the only place that catches, prints and exits."""
     from flows.cli.console import fail
@@ -48,6 +61,12 @@ def main() -> None:
     except PlatformError as error:
         fail(str(error))
         sys.exit(3)
+    except ValueError as error:
+        sentence = settings_problem(error)
+        if sentence is None:
+            raise
+        fail(sentence)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

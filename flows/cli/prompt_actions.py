@@ -101,7 +101,7 @@ def _who() -> str:
 
 @asynccontextmanager
 async def _mlflow() -> AsyncGenerator[MlflowRest]:
-    rest = MlflowRest(FlowSettings().mlflow_url)
+    rest = MlflowRest(FlowSettings().mlflow_access)
     try:
         yield rest
     finally:

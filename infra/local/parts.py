@@ -18,6 +18,9 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 OWN_CODE = ("registry", "serving", "infra/local/engine", "infra/local/llm.py", "policies")
 """What the parts written by us are made of: when it changes, `up` restarts them."""
 
+VENDORS = ("ANTHROPIC_", "OPENAI_")
+"""Variables of the language models' vendors begin with these."""
+
 POOL = "assay"
 """Name of Prefect's work pool."""
 
@@ -41,6 +44,8 @@ class Part:
     """The setting that moves it to another port."""
     needs: tuple[str, ...] = ()
     """Parts and steps that have to be done first."""
+    answers_questions: bool = False
+    """It runs the serving code, and so gets the vendors' keys and the master key; the others never see them."""
     fingerprint: str = ""
     """Changes when version or configuration change."""
     start_timeout_s: float = 180.0
@@ -72,8 +77,16 @@ def external(settings: LocalSettings) -> dict[str, str]:
     return {name: url for name, url in given.items() if url is not None}
 
 
+def environment(part: Part, settings: LocalSettings) -> dict[str, str]:
+    """Everything a part finds in its environment."""
+    shared = base_environment(settings)
+    if not part.answers_questions:
+        shared = {name: value for name, value in shared.items() if not _is_secret(name)}
+    return {**shared, **part.environment}
+
+
 def base_environment(settings: LocalSettings) -> dict[str, str]:
-    """The environment that all parts and the steps of `up` share."""
+    """The environment that the steps of `up` and the parts that answer questions share."""
     return {
         **os.environ,
         "ASSAY_HOME": str(settings.root),
@@ -154,6 +167,8 @@ def _worker(settings: LocalSettings) -> Part:
         *("--name", POOL, "--limit", "2"),
     )
     environment = {"PREFECT_API_URL": settings.prefect_url}
+    # A flow run inherits the worker's environment, and answers with the providers that it names.
+    configuration = {**_configuration(settings), **environment}
     return Part(
         name="worker",
         title="Prefect worker",
@@ -162,7 +177,8 @@ def _worker(settings: LocalSettings) -> Part:
         url=f"{settings.prefect_url}/work_pools/{POOL}",
         healthy=lambda started: health.worker_online(settings.prefect_url, POOL, started),
         needs=("prefect",),
-        fingerprint=_fingerprint(command, environment, _release("prefect")),
+        answers_questions=True,
+        fingerprint=_fingerprint(command, configuration, _release("prefect")),
     )
 
 
@@ -200,8 +216,6 @@ def _llm(settings: LocalSettings) -> Part:
 
 def _api(settings: LocalSettings) -> Part:
     command = (sys.executable, "-m", "flows.cli.main", "serve")
-    watched = ("ASSAY_", "ANTHROPIC_", "OPENAI_", "QDRANT_", "MLFLOW_TRACKING_URI")
-    configuration = {name: value for name, value in os.environ.items() if name.startswith(watched)}
     return Part(
         name="api",
         title="API",
@@ -211,8 +225,20 @@ def _api(settings: LocalSettings) -> Part:
         port=settings.api_port,
         port_variable="ASSAY_API_PORT",
         needs=("migrate",),
-        fingerprint=_fingerprint(command, {**configuration, "home": str(settings.root)}, _own_code()),
+        answers_questions=True,
+        fingerprint=_fingerprint(command, _configuration(settings), _own_code()),
     )
+
+
+def _configuration(settings: LocalSettings) -> dict[str, str]:
+    """Every setting that changes how questions are answered."""
+    watched = ("ASSAY_", *VENDORS, "QDRANT_", "MLFLOW_TRACKING_")
+    given = {name: value for name, value in os.environ.items() if name.startswith(watched)}
+    return {**given, "ASSAY_HOME": str(settings.root)}
+
+
+def _is_secret(name: str) -> bool:
+    return name.startswith(VENDORS) or name in {"ASSAY_MASTER_KEY", "ASSAY_WEBHOOK_SECRET", "ASSAY_KEY"}
 
 
 def _secret(settings: LocalSettings, name: str) -> str:

@@ -15,6 +15,7 @@ class LocalSettings(BaseSettings):
     home: Path = Field(default=Path(".assay"), validation_alias="ASSAY_HOME")
     host: str = Field(default="127.0.0.1", validation_alias="ASSAY_HOST")
     """Where the API listens. MLflow, Prefect and the engine stay on loopback in any case."""
+    tls_certificate: Path | None = Field(default=None, validation_alias="ASSAY_TLS_CERTIFICATE")
     api_port: int = Field(default=8000, ge=1, le=65535, validation_alias="ASSAY_API_PORT")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, validation_alias="ASSAY_MLFLOW_PORT")
     prefect_port: int = Field(default=4200, ge=1, le=65535, validation_alias="ASSAY_PREFECT_PORT")
@@ -50,4 +51,5 @@ class LocalSettings(BaseSettings):
     def api_url(self) -> str:
         """Base URL under which this machine reaches the API."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.api_port}"
+        scheme = "http" if self.tls_certificate is None else "https"
+        return f"{scheme}://{host}:{self.api_port}"

@@ -11,7 +11,7 @@ from typing import Literal
 from infra.local import home, processes
 from infra.local.errors import PartFailed, PlatformError, PortTaken
 from infra.local.health import answers
-from infra.local.parts import Part, base_environment, external, parts
+from infra.local.parts import Part, environment, external, parts
 from infra.local.settings import LocalSettings
 
 POLL_S = 0.2
@@ -172,8 +172,8 @@ class Platform:
             processes.stop(root, part.name)
         else:
             progress(part.name, "starting", "")
-        environment = {**base_environment(self.settings), **part.environment}
-        running = processes.start(root, part.name, part.command, environment, part.fingerprint)
+        found = environment(part, self.settings)
+        running = processes.start(root, part.name, part.command, found, part.fingerprint)
         self._started.append(part.name)
         begun = self.clock()
         log = processes.log_path(root, part.name)

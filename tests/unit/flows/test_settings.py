@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from flows.settings import FlowSettings
@@ -36,3 +37,19 @@ def test_only_our_own_and_the_vendors_variables_are_read(
     for name in {name.upper() for name in settings.model_fields} - variables:
         monkeypatch.setenv(name, "stray")
     assert settings().model_dump() == before
+
+
+def test_mlflows_credentials_reach_programs_and_never_people() -> None:
+    """Programs sign in with the user and password; what people are shown has neither."""
+    settings = FlowSettings(
+        mlflow_tracking_uri="https://mlflow.example:5000/", mlflow_username="me@x", mlflow_password=SecretStr("p/w")
+    )
+    assert settings.mlflow_access == "https://me%40x:p%2Fw@mlflow.example:5000"
+    assert settings.mlflow_url == "https://mlflow.example:5000"
+
+
+def test_credentials_in_mlflows_address_are_not_shown_either() -> None:
+    """MLFLOW_TRACKING_URI may hold them too."""
+    settings = FlowSettings(mlflow_tracking_uri="http://me:secret@mlflow.example")
+    assert settings.mlflow_access == "http://me:secret@mlflow.example"
+    assert settings.mlflow_url == "http://mlflow.example"
