@@ -67,6 +67,7 @@ def over_rounds(
     *,
     n: int,
     reference: tuple[str, Sequence[float]] | None = None,
+    at_most: float | None = None,
 ) -> Figure:
     """The median of some rounds, and of their ratios to the reference's rounds.
 
@@ -76,7 +77,9 @@ def over_rounds(
         unit: of the values.
         n: observations in all rounds together.
         reference: its name, and its values in the same rounds.
+        at_most: what the project promises of the median.
     """
+    middle = median(values)
     low, _, high = quantiles(values, n=4)
     against, ratio = None, None
     if reference is not None:
@@ -84,12 +87,14 @@ def over_rounds(
         ratio = median(mine / other for mine, other in zip(values, reference[1], strict=True))
     return Figure(
         name=name,
-        value=median(values),
+        value=middle,
         unit=unit,
         n=n,
         quartiles=(low, high),
         reference=against,
         ratio=ratio,
+        promise=None if at_most is None else f"≤ {at_most:g} {unit}",
+        kept=None if at_most is None else middle <= at_most,
     )
 
 

@@ -44,14 +44,15 @@ class FakeMlflow:
 
     def client(self) -> httpx.AsyncClient:
         """A client whose requests end here."""
-        return httpx.AsyncClient(transport=httpx.MockTransport(self._handle))
+        return httpx.AsyncClient(transport=httpx.MockTransport(self.handle))
 
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
         """Rewrite a tag of a version, as anyone can over MLflow's API."""
         tags = self.prompts[name].versions[version - 1]["tags"]
         tags[:] = [tag for tag in tags if tag["key"] != key] + [{"key": key, "value": value}]
 
-    def _handle(self, request: httpx.Request) -> httpx.Response:
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """The answer to one request."""
         path = request.url.path.removeprefix("/api/2.0/mlflow/")
         self.calls.append((request.method, path))
         if self.outage is not None:
