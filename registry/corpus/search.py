@@ -20,7 +20,7 @@ SearchMode = Literal["hybrid", "dense", "bm25"]
 """hybrid: both, fused by reciprocal rank (Cormack et al. 2009); dense: meaning alone; bm25: words alone."""
 
 TOP_K_MAX: Final = 200
-PREFETCH_FACTOR, PREFETCH_MIN = 4, 32
+PREFETCH_FACTOR, PREFETCH_MIN, FUSED_MAX = 4, 32, 1_000
 IDS_MAX: Final = 256
 DOCUMENT_PAGE, DOCUMENT_PAGES_MAX = 500, 20
 SEARCH_TIMEOUT_S: Final = 2.0
@@ -151,7 +151,7 @@ async def _query(
             query=models.FusionQuery(fusion=models.Fusion.RRF),
             query_filter=narrowed,
             # All that was fused: the engine cuts among equal ranks as they come, and differently each time.
-            limit=len(branches) * depth,
+            limit=min(len(branches) * depth, FUSED_MAX),
             with_payload=True,
         )
         return answer.points
