@@ -49,14 +49,17 @@ def cluster_numbers(clusters: Sequence[Hashable] | None, length: int) -> NDArray
     """Number clusters from 0 in order of appearance; without clusters every row is its own.
 
     Raises:
-        InvalidInput: when there is not one cluster a row.
+        InvalidInput: when there is not one cluster a row, or one is a list or another thing without a hash.
     """
     if clusters is None:
         return np.arange(length)
     if len(clusters) != length:
         raise InvalidInput(f"{len(clusters)} clusters for {length} scores; give one a score")
     numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.intp)
+    try:
+        return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.intp)
+    except TypeError as error:
+        raise InvalidInput("clusters must be plain names or numbers, one a score") from error
 
 
 def mean_with_interval(

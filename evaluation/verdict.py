@@ -48,10 +48,7 @@ def rule(
     if gate and gate.verdict == "FAIL":
         failed.append(f"{DECIDING} fell by {-gate.difference:.3f} against production (p = {gate.p:.4f}, n = {gate.n})")
     if gate and gate.verdict == "UNDERPOWERED":
-        unknown.append(
-            f"{gate.n} pairs would only show a drop of {gate.mde:.3f} against production; "
-            f"to show {MARGIN:g} takes about {gate.n_needed} questions"
-        )
+        unknown.append(_undecided(gate))
     if not floors and not gate:
         unknown.append("a first version needs floors, and the policy states none under `evaluation`")
     if failed or unknown:
@@ -62,6 +59,19 @@ def rule(
     if gate:
         held.append(f"{DECIDING} moved by {gate.difference:+.3f} against production (mde {gate.mde:.3f}, n = {gate.n})")
     return Ruling(verdict="PASS", reasons=tuple(held), gate=gate)
+
+
+def _undecided(gate: GateResult) -> str:
+    """Why the gate cannot tell."""
+    if gate.mde > MARGIN:
+        return (
+            f"{gate.n} pairs would only show a drop of {gate.mde:.3f} against production; "
+            f"to show {MARGIN:g} takes about {gate.n_needed} questions"
+        )
+    return (
+        f"{DECIDING} fell by {-gate.difference:.3f} against production, more than {MARGIN:g}, "
+        f"and {gate.n} pairs are too few to tell whether by chance (p = {gate.p:.4f})"
+    )
 
 
 def _below(metrics: Mapping[str, Estimate], name: str, floor: float) -> str | None:

@@ -1,15 +1,18 @@
 """The gate states its error rates, and here they hold."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy import stats
 
 from evaluation.gates import decide
 from registry.errors import InvalidInput
+
+binom: Any = stats.binom
 
 
 def paired(lost: int, won: int, same: int) -> tuple[list[int], list[int]]:
@@ -17,17 +20,69 @@ def paired(lost: int, won: int, same: int) -> tuple[list[int], list[int]]:
     return [1] * lost + [0] * won + [1] * same, [0] * lost + [1] * won + [1] * same
 
 
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_binary_p_is_mcnemars_mid_p(lost: int, won: int) -> None:
-    """The p-value equals the binomial mid-p of the discordant pairs."""
-    expected = binom.sf(lost, lost + won, 0.5) + binom.pmf(lost, lost + won, 0.5) / 2
-    assert decide(*paired(lost, won, 2), margin=0.05).p == pytest.approx(expected, abs=1e-9)
+@given(st.integers(0, 15), st.integers(0, 15), st.integers(2, 60))
+def test_binary_p_sums_all_tables(lost: int, won: int, same: int) -> None:
+    """The p-value is the null probability of a statistic as large, with the observed share of pairs that differ."""
+    n = lost + won + same
+    statistic = (lost - won) / math.sqrt(max(lost + won, 1))
+    expected = 0.0
+    for count in range(n + 1):
+        losses = np.arange(count + 1)
+        as_large = (2 * losses - count) / math.sqrt(max(count, 1)) >= statistic - 1e-9
+        expected += binom.pmf(count, n, (lost + won) / n) * binom.pmf(losses, count, 0.5)[as_large].sum()
+    assert decide(*paired(lost, won, same), margin=0.05).p == pytest.approx(expected, abs=1e-9)
+
+
+def test_many_differing_pairs_are_as_the_normal_distribution_has_it() -> None:
+    """Where the exact sum ends, the p-value goes on without a step."""
+    exact, normal = (decide(*paired(lost, 480, 4_000), margin=0.05).p for lost in (520, 521))
+    assert 0 < exact - normal < 0.01
+
+
+@pytest.mark.parametrize("n", [5, 12, 30, 100])
+def test_false_alarms_of_binary_scores_are_exactly_counted(n: int) -> None:
+    """Over all tables, and whatever share of pairs differs, equals are refused in 5.4 % of decisions at most."""
+    refused = [
+        (lost + won, lost)
+        for lost in range(n + 1)
+        for won in range(min(lost, n - lost) + 1)
+        if decide(*paired(lost, won, n - lost - won), margin=0.05).verdict == "FAIL"
+    ]
+    counts, losses = map(np.array, zip(*refused, strict=True))
+    for share in np.linspace(0.01, 1, 60):
+        assert (binom.pmf(counts, n, share) * binom.pmf(losses, counts, 0.5)).sum() <= 0.054
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.001])
+@pytest.mark.parametrize("margin", [0.05, 0.5])
+def test_no_drop_beyond_the_margin_ever_passes(alpha: float, margin: float) -> None:
+    """In every binary table of up to twelve pairs, PASS comes with a drop of the margin at most."""
+    for n in range(2, 13):
+        for lost in range(n + 1):
+            for won in range(n - lost + 1):
+                result = decide(*paired(lost, won, n - lost - won), margin=margin, alpha=alpha)
+                assert result.verdict != "PASS" or result.difference >= -margin - 1e-9
+                assert result.mde > 0
+                assert result.verdict != "UNDERPOWERED" or result.n_needed > n
+
+
+@pytest.mark.parametrize("drop", [0.6, 0.8])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_few_equal_drops_tell_nothing(n: int, drop: float) -> None:
+    """The same drop in four clusters or fewer is chance in one of sixteen cases: neither PASS nor, at 5 %, FAIL."""
+    result = decide([drop + 0.1] * n, [0.1] * n, margin=0.05)
+    assert (result.verdict, result.mde > drop) == ("UNDERPOWERED", True)
+
+
+def test_the_same_drop_everywhere_fails_whatever_its_size() -> None:
+    """Forty questions that all lose a hundredth are worse, though within the margin: a significant drop is a FAIL."""
+    assert decide([0.6] * 40, [0.59] * 40, margin=0.05).verdict == "FAIL"
 
 
 def test_a_clear_drop_fails() -> None:
     """Twenty losses against two wins in 300 pairs is a FAIL with its interval below zero."""
     result = decide(*paired(20, 2, 278), margin=0.05)
-    assert (result.verdict, result.n, result.method) == ("FAIL", 300, "mcnemar-mid-p")
+    assert (result.verdict, result.n, result.method) == ("FAIL", 300, "mcnemar-unconditional")
     assert result.difference == pytest.approx(-0.06)
     assert result.ci[0] < -0.06 < result.ci[1] < 0
 
@@ -122,10 +177,13 @@ def test_a_drop_of_the_margin_rarely_passes() -> None:
         ([[1, 0]], [[1, 0]], 0.05, None, "flat"),
         (["a", "b"], [1, 0], 0.05, None, "numbers"),
         ([1, 0], [1, 0], 0.05, ["x"], "clusters"),
+        ([1, 0], [1, 0], 0.05, [["x"], ["y"]], "plain names"),
+        ([1e308, -1e308], [-1e308, 1e308], 0.05, None, "within 1e[+]100"),
+        ([1, 0], [1, 0], 1e-300, None, "margin"),
     ],
 )
 def test_unusable_input_is_refused(
-    baseline: list[float], candidate: list[float], margin: float, clusters: list[str] | None, message: str
+    baseline: list[float], candidate: list[float], margin: float, clusters: Any, message: str
 ) -> None:
     """Unequal, short, unclean or shapeless input is an error that says what to change."""
     with pytest.raises(InvalidInput, match=message):
