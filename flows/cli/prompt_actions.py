@@ -64,7 +64,7 @@ async def promote(name: str, version: int) -> tuple[Promotion, Policy]:
         found = await PromptSource(rest).find(PromptReference(name=name, version=version))
         policy = load_policy(settings.policies, found.template.use_case)
         with open_registry() as database, AuditLog.open(settings.home / "audit", "cli") as log:
-            promoter = Promoter(database, move_alias=PromptPublisher(rest).set_alias, note=log.note_now)
+            promoter = Promoter(database, aliases=PromptPublisher(rest), note=log.note_now)
             return await promoter.promote(policy, found, models, _who()), policy
 
 

@@ -6,9 +6,10 @@
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from registry.database import Database
 from registry.errors import AssayError, InvalidInput, JsonValue, Refused
@@ -23,8 +24,18 @@ from registry.signals import bump_signal
 
 Note = Callable[[str, Mapping[str, JsonValue]], object]
 """Writes one durable entry to the audit log: (kind, body)."""
-MoveAlias = Callable[[str, str, int], Awaitable[None]]
-"""Points an alias at a version: (name, alias, version)."""
+
+
+class Aliases(Protocol):
+    """Where aliases live (`registry.prompts.publishing.PromptPublisher`)."""
+
+    async def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version."""
+        ...
+
+    async def alias_version(self, name: str, alias: str) -> int | None:
+        """The version that an alias points at, or None."""
+        ...
 
 
 class PromotionRefused(Refused):
@@ -61,7 +72,7 @@ class Promoter:
 
     Args:
         database: Evidence in, promotion records out.
-        move_alias: Points the alias at the version, in MLflow.
+        aliases: In MLflow.
         note: Writes to the audit log.
         clock: Seconds since the epoch.
         new_id: Ids of records.
@@ -71,13 +82,13 @@ class Promoter:
         self,
         database: Database,
         *,
-        move_alias: MoveAlias,
+        aliases: Aliases,
         note: Note,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self._database = database
-        self._move_alias = move_alias
+        self._aliases = aliases
         self._note = note
         self._clock = clock
         self._new_id = new_id
@@ -110,13 +121,16 @@ class Promoter:
     ) -> Promotion:
         """Move the policy's alias to the version and record why it may serve.
 
-        The audit note is durable before the alias moves; when the alias does not move, the record is revoked.
+        Audit note and record are durable before the alias moves. When moving it fails in whatever way, a cancellation
+        included, MLflow is asked where the alias points: if at this version, the record stands, otherwise, or when
+        MLflow does not tell, it is revoked. A request that MLflow works off even later moves the alias without a
+        record; promoting again writes one.
 
         Raises:
             PromotionRefused: Evidence is missing.
             InvalidInput: Another use case's version, or an empty chain.
             PromptTampered: The version's content changed since it was first seen.
-            MlflowUnavailable: The alias did not move.
+            MlflowUnavailable: The alias did not move, as far as MLflow tells.
             LogUnavailable: The audit log cannot be written; the alias did not move.
         """
         decision = self.decide(policy, version, models)
@@ -138,13 +152,28 @@ class Promoter:
         self._note("prompt.promotion", {**body, "promotion": record.id, "evidence": [*record.evidence]})
         self._write(record)
         try:
-            await self._move_alias(version.name, policy.alias, version.version)
-        except AssayError:
-            self._revoke(record)
-            self._note("prompt.promotion-failed", body | {"promotion": record.id})
+            await self._aliases.set_alias(version.name, policy.alias, version.version)
+        except BaseException as error:
+            moved = await self._moved_after_all(record, policy.alias, body)
+            if moved:
+                bump_signal(self._database, PROMPTS_SIGNAL, self._clock)
+            if moved and isinstance(error, AssayError):
+                return record
             raise
         bump_signal(self._database, PROMPTS_SIGNAL, self._clock)
         return record
+
+    async def _moved_after_all(self, record: Promotion, alias: str, body: Mapping[str, JsonValue]) -> bool:
+        """Whether the alias points at the version though moving it failed; unless it surely does, the record ends."""
+        moved = False
+        try:
+            with suppress(AssayError):  # what nobody confirms counts as not moved
+                moved = await self._aliases.alias_version(record.prompt_name, alias) == record.prompt_version
+        finally:
+            if not moved:
+                self._revoke(record)
+                self._note("prompt.promotion-failed", {**body, "promotion": record.id})
+        return moved
 
     def _record(self, policy: Policy, version: PromotedVersion, decision: Decision, promoted_by: str) -> Promotion:
         return Promotion(

@@ -103,6 +103,18 @@ class PromptPublisher:
         body: Json = {"name": name, "alias": alias, "version": str(version)}
         await self._rest.send("POST", "registered-models/alias", body)
 
+    async def alias_version(self, name: str, alias: str) -> int | None:
+        """The number of the version that an alias points at; None when there is no such alias.
+
+        Raises:
+            MlflowUnavailable: No usable answer.
+            InvalidTemplate: The version's tags hold no usable template.
+        """
+        try:
+            return (await self._source.by_alias(name, alias)).version
+        except PromptNotFound:
+            return None
+
     async def list(self) -> tuple[PromptSummary, ...]:
         """All prompts by name, at most 2000.
 

@@ -186,7 +186,7 @@ async def test_promotion_moves_the_alias_on_evidence(
         prompt=chat.name,
         requires=(Requirement(kind="lint"), Requirement(kind="evaluation")),
     )
-    promoter = Promoter(database, move_alias=PromptPublisher(rest).set_alias, note=lambda _kind, _body: None)
+    promoter = Promoter(database, aliases=PromptPublisher(rest), note=lambda _kind, _body: None)
     model = ServingModel(provider="extractive", model="extractive-1")
     with pytest.raises(PromotionRefused):
         await promoter.promote(policy, pushed.version, [model], "ada")
@@ -203,7 +203,9 @@ async def test_promotion_moves_the_alias_on_evidence(
         verdict="PASS",
         details={},
     )
+    assert await PromptPublisher(rest).alias_version(chat.name, "production") is None
     await promoter.promote(policy, pushed.version, [model], "ada")
+    assert await PromptPublisher(rest).alias_version(chat.name, "production") == 1
     assert (await prompts.fetch(chat.name, "production")).version == 1
 
 

@@ -1,8 +1,9 @@
 """An alias moves on evidence, and on nothing else."""
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import select
@@ -57,14 +58,31 @@ class Stage:
         self.database = database
         self.moves: list[tuple[str, str, int]] = []
         self.notes: list[tuple[str, Mapping[str, JsonValue]]] = []
-        self.mlflow_away = False
-        self.promoter = Promoter(database, move_alias=self._move, note=self._note, clock=lambda: NOW)
+        self.fault: BaseException | None = None
+        """What setting an alias ends with."""
+        self.lost: Literal["request", "answer"] = "request"
+        """Whether MLflow got the request that ended so."""
+        self.unreadable: BaseException | None = None
+        """What asking for an alias ends with."""
+        self.promoter = Promoter(database, aliases=self, note=self._note, clock=lambda: NOW)
 
-    async def _move(self, name: str, alias: str, number: int) -> None:
+    async def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Move an alias, as MLflow does."""
         assert self.notes, "the note has to be durable before the alias moves"
-        if self.mlflow_away:
-            raise MlflowUnavailable("away")
-        self.moves.append((name, alias, number))
+        if self.fault is None or self.lost == "answer":
+            self.moves.append((name, alias, version))
+        if self.fault is not None:
+            raise self.fault
+
+    async def alias_version(self, name: str, alias: str) -> int | None:
+        """Where an alias points."""
+        if self.unreadable is not None:
+            raise self.unreadable
+        return next((number for *place, number in reversed(self.moves) if place == [name, alias]), None)
+
+    def revoked(self) -> list[bool]:
+        """Whether each record is revoked."""
+        return [record["revoked_ms"] is not None for record in self.records()]
 
     def _note(self, kind: str, body: Mapping[str, JsonValue]) -> None:
         json.dumps(body)
@@ -190,12 +208,48 @@ async def test_a_rewritten_version_is_not_promoted(stage: Stage) -> None:
 async def test_a_promotion_that_mlflow_did_not_take_is_revoked(stage: Stage) -> None:
     """With MLflow away, the record is revoked, the failure audited, and the workers are not disturbed."""
     stage.evaluated(version())
-    stage.mlflow_away = True
+    stage.fault = MlflowUnavailable("away")
     with pytest.raises(MlflowUnavailable):
         await stage.promoter.promote(POLICY, version(), [EXTRACTIVE], "ada")
     assert [record["revoked_ms"] for record in stage.records()] == [int(NOW * 1000)]
     assert [kind for kind, _ in stage.notes] == ["prompt.promotion", "prompt.promotion-failed"]
     assert read_signal(stage.database, PROMPTS_SIGNAL) == 0
+
+
+async def test_a_lost_answer_does_not_revoke_what_serves(stage: Stage) -> None:
+    """When MLflow moved the alias and only its answer was lost, the promotion stands and the workers are told."""
+    stage.evaluated(version())
+    stage.fault, stage.lost = MlflowUnavailable("read time-out"), "answer"
+    promotion = await stage.promoter.promote(POLICY, version(), [EXTRACTIVE], "ada")
+    assert promotion.prompt_version == 1
+    assert stage.revoked() == [False]
+    assert [kind for kind, _ in stage.notes] == ["prompt.promotion"]
+    assert read_signal(stage.database, PROMPTS_SIGNAL) == 1
+
+
+@pytest.mark.parametrize("fault", [asyncio.CancelledError(), KeyboardInterrupt(), RuntimeError("a bug")])
+@pytest.mark.parametrize("lost", ["request", "answer"])
+async def test_an_interrupted_promotion_leaves_no_loose_record(
+    stage: Stage, fault: BaseException, lost: Literal["request", "answer"]
+) -> None:
+    """Whatever ends a promotion in the middle, its record stands if and only if the alias moved."""
+    stage.evaluated(version())
+    stage.fault, stage.lost = fault, lost
+    with pytest.raises(type(fault)):
+        await stage.promoter.promote(POLICY, version(), [EXTRACTIVE], "ada")
+    assert stage.revoked() == [lost == "request"]
+    assert read_signal(stage.database, PROMPTS_SIGNAL) == (lost == "answer")
+
+
+@pytest.mark.parametrize("unreadable", [MlflowUnavailable("away"), asyncio.CancelledError()])
+async def test_a_record_nobody_can_confirm_is_revoked(stage: Stage, unreadable: BaseException) -> None:
+    """When MLflow cannot be asked either, the record is revoked: promoting again writes a new one."""
+    stage.evaluated(version())
+    stage.fault, stage.lost, stage.unreadable = MlflowUnavailable("away"), "answer", unreadable
+    with pytest.raises(type(unreadable)):
+        await stage.promoter.promote(POLICY, version(), [EXTRACTIVE], "ada")
+    assert stage.revoked() == [True]
+    assert stage.notes[-1][0] == "prompt.promotion-failed"
 
 
 async def test_another_use_case_is_refused(stage: Stage) -> None:
