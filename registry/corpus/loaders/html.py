@@ -8,7 +8,6 @@ from registry.corpus.loaders.records import LoadedDocument, Section, document, o
 from registry.corpus.loaders.tables import row_text
 
 HEADING_CHARS_MAX = 120
-DEPTH_MAX = 200
 _UNSEEN = "script,style,template,noscript,iframe,object,embed,svg,canvas,form,nav,head,[hidden],[aria-hidden=true]"
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = {
@@ -40,7 +39,7 @@ def read_html(name: str, text: str) -> LoadedDocument:
         node.decompose()
     walk = _Walk()
     if tree.body is not None:
-        walk.visit(tree.body, 0)
+        walk.visit(tree.body)
     walk.close()
     return document(name, walk.sections, title=title or walk.first_heading, fields={"language": language})
 
@@ -54,13 +53,17 @@ class _Walk:
         self._path: list[tuple[int, str]] = []
         self._parts: list[str] = []
 
-    def visit(self, node: LexborNode, depth: int) -> None:
-        """Take a node's children in; deeper than any honest page is left out."""
-        if depth > DEPTH_MAX:
-            return
-        for child in node.iter(include_text=True):
-            tag = child.tag or ""
-            if tag == "-text":
+    def visit(self, node: LexborNode) -> None:
+        """Take a node's children in, however deep they stand: a page may nest more than Python may call."""
+        stack = [(node.iter(include_text=True), "")]
+        while stack:
+            children, ending = stack[-1]
+            child = next(children, None)
+            tag = (child.tag or "") if child is not None else ""
+            if child is None:
+                stack.pop()
+                self._parts.append(ending)
+            elif tag == "-text":
                 self._parts.append(" ".join((child.text_content or "").split("\n")))
             elif tag in _HEADINGS:
                 self._open(_HEADINGS[tag], one_line(child.text(), HEADING_CHARS_MAX))
@@ -68,10 +71,10 @@ class _Walk:
                 self._parts.append(f"\n\n{table_text(child)}\n\n")
             elif tag in _BLOCKS:
                 self._parts.append("\n" if tag in {"br", "li", "dt", "dd"} else "\n\n")
-                self.visit(child, depth + 1)
-                self._parts.append("\n" if tag == "li" else "\n\n" if tag != "br" else "")
+                ending = "\n" if tag == "li" else "\n\n" if tag != "br" else ""
+                stack.append((child.iter(include_text=True), ending))
             else:
-                self.visit(child, depth + 1)
+                stack.append((child.iter(include_text=True), ""))
 
     def close(self) -> None:
         """End the section that is open."""

@@ -12,7 +12,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 
 def read_csv(name: str, text: str) -> LoadedDocument:
-    """Comma, semicolon, tab or bar separated values with a header row.
+    """Comma, semicolon, tab or bar separated values with a header row; blank lines count nowhere.
 
     Raises:
         DocumentProblem: no header, an unnamed or doubled column, a row of another width, an unclosed quote.
@@ -21,10 +21,12 @@ def read_csv(name: str, text: str) -> LoadedDocument:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[str] = []
     try:
-        header = _header(next(reader))
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
+        filled = (row for row in reader if any(cell.strip() for cell in row))
+        first = next(filled, None)
+        if first is None:
+            raise DocumentProblem("holds no row")
+        header = _header(first)
+        for row in filled:
             if len(row) != len(header):
                 raise DocumentProblem(
                     f"is a broken CSV: line {reader.line_num} has {len(row)} fields, the header has {len(header)}"
@@ -44,7 +46,7 @@ def row_text(header: Sequence[str], row: Sequence[str]) -> str:
 
 
 def _delimiter(text: str) -> str:
-    first = next(line for line in text.splitlines() if line.strip())
+    first = next((line for line in text.splitlines() if line.strip(" " + "".join(_DELIMITERS))), "")
     return max(_DELIMITERS, key=first.count)
 
 
@@ -54,7 +56,7 @@ def _header(row: list[str]) -> list[str]:
         raise DocumentProblem(f"has {len(header)} columns; 1 to {COLUMNS_MAX} are read")
     for number, column in enumerate(header, start=1):
         if not column:
-            raise DocumentProblem(f"is a broken CSV: column {number} has no name in the first line")
+            raise DocumentProblem(f"is a broken CSV: column {number} has no name in the header")
         if column in header[: number - 1]:
             raise DocumentProblem(f"is a broken CSV: two columns are named {column!r}")
     return header

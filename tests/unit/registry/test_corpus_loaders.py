@@ -91,6 +91,20 @@ def test_html_gives_what_a_reader_sees() -> None:
     )
 
 
+def test_html_is_read_however_deep_it_is_nested() -> None:
+    """Text below thousands of levels is read like any other, blocks and headings included."""
+    deep = "<div>" * 5_000 + "<span>" * 5_000 + "<h2>Below</h2><p>deep <b>text</b></p>"
+    loaded = load("a.html", f"<html><body><p>top</p>{deep}".encode(), LIMITS)
+    assert loaded.sections == (Section(text="top"), Section(heading="Below", text="deep text"))
+
+
+@pytest.mark.parametrize("head", [b"\n", b"\r\n \r\n", b"\n\n\n", b";;\n", b"\t\n"])
+def test_a_csv_may_begin_with_blank_lines(head: bytes) -> None:
+    """Blank lines above the header are passed over, as those between rows are."""
+    loaded = load("sales.csv", head + b"month;revenue;note\n2026-05;1240;\n", LIMITS)
+    assert loaded.sections[0].text == "month: 2026-05\nrevenue: 1240"
+
+
 def test_a_csv_row_carries_its_header() -> None:
     """Every row becomes `column: value` lines, whatever the delimiter and the quoting."""
     loaded = load("sales.csv", b'month;revenue;note\n2026-05;"1;240";\n\n2026-06;1310;"two\nlines"\n', LIMITS)
@@ -131,6 +145,7 @@ def test_a_pdf_gives_a_section_a_page() -> None:
         ("a.csv", b"a,,c\n1,2,3\n", "column 2 has no name"),
         ("a.csv", b"a,b,a\n1,2,3\n", "two columns are named 'a'"),
         ("a.csv", b"a,b\n", "holds a header and no rows"),
+        ("a.csv", b",,\n,\n", "holds no row"),
         ("a.md", b"---\ndate: last May\n---\nText.", "its date 'last May' is not YYYY"),
         ("a.html", b"<html><body><script>x()</script></body></html>", "holds no text"),
         ("a.pdf", fake_pdf(["", ""]), "has no text in its 2 pages"),
