@@ -1,7 +1,8 @@
 """The registry's database: SQLite on one node, PostgreSQL on many, the same SQL on both.
 
-Calls are synchronous and short; asynchronous callers use `asyncio.to_thread`. A write is one transaction that
-starts by taking the write lock, so that what it reads stays true until it commits.
+Calls are synchronous and short; asynchronous callers use `asyncio.to_thread`. A write is one transaction. On SQLite it
+starts by taking the write lock, so that what it reads stays true until it commits. On PostgreSQL others write meanwhile
+(read committed): what a decision rests on belongs into the statement itself, or is locked with `FOR UPDATE`.
 """
 
 import sqlite3
@@ -66,7 +67,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """One transaction that holds the write lock (SQLite) from its start and commits at the end.
+        """One transaction that commits at the end; on SQLite the only writer, on PostgreSQL one of many.
 
         Raises:
             DatabaseUnavailable: the database does not answer, or another writer kept it busy too long.

@@ -21,6 +21,8 @@ KEY_LIFE_S = 24 * 3600
 """How long an idempotency key is remembered."""
 RUNNING_S_MAX = 300
 """After this a call that never finished counts as dead: more than twice the longest deadline."""
+CLAIMS_MAX = 2
+"""On PostgreSQL another call may free its key between our claim and our look; then we claim once more."""
 
 
 class InsightNotFound(NotFound):
@@ -124,7 +126,7 @@ class InsightRecords:
             The insight that this key already gave, or None: do the work, then `finish` or `forget`.
 
         Raises:
-            IdempotencyConflict: the key came with another body, or its first call is still running.
+            IdempotencyConflict: the key came with another body, its first call is still running, or it comes and goes.
         """
         now_ms = int(self._clock() * 1000)
         row = {
@@ -140,9 +142,14 @@ class InsightRecords:
         with self._database.write() as connection:
             connection.execute(delete(idempotency).where(expired))
             connection.execute(delete(idempotency).where(_slot(tenant, key, route), dead))
-            if insert_or_ignore(connection, idempotency, row):
-                return None
-            known = connection.execute(select(idempotency).where(_slot(tenant, key, route))).one()
+            for _ in range(CLAIMS_MAX):
+                if insert_or_ignore(connection, idempotency, row):
+                    return None
+                known = connection.execute(select(idempotency).where(_slot(tenant, key, route))).one_or_none()
+                if known is not None:
+                    break
+            else:
+                raise IdempotencyConflict(f"calls with Idempotency-Key {key!r} keep failing; send it again in a second")
         if known.body_sha256 != body_sha256:
             raise IdempotencyConflict(f"Idempotency-Key {key!r} came with another body before; use a new key")
         if known.insight is None:

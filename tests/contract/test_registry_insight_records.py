@@ -8,6 +8,7 @@ import pytest
 from fakes.fake_clock import FakeClock
 from sqlalchemy import text
 
+from registry import insight_records
 from registry.audit.vault import Vault
 from registry.database import Database
 from registry.insight_records import IdempotencyConflict, InsightNotFound, InsightRecords
@@ -135,6 +136,25 @@ class TestIdempotency:
         assert records.begin("acme", "k", ROUTE, "body") == "ins_1"
         clock.now += 1
         assert records.begin("acme", "k", ROUTE, "body") is None
+
+    def test_a_key_freed_in_between_is_claimed(
+        self, records: InsightRecords, registry: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When the first call fails just between the claim and the look, the next one does the work."""
+        answers = iter([False])
+        claim = insight_records.insert_or_ignore
+        monkeypatch.setattr(insight_records, "insert_or_ignore", lambda *given: next(answers, True) and claim(*given))
+        assert records.begin("acme", "k", ROUTE, "body") is None
+        with registry.read() as connection:
+            assert connection.execute(text("SELECT count(*) FROM idempotency")).scalar() == 1
+
+    def test_a_key_that_comes_and_goes_is_a_conflict(
+        self, records: InsightRecords, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The claim is tried twice and no more; the caller is told to try again."""
+        monkeypatch.setattr(insight_records, "insert_or_ignore", lambda *_given: False)
+        with pytest.raises(IdempotencyConflict, match="again"):
+            records.begin("acme", "k", ROUTE, "body")
 
     def test_of_many_at_once_one_does_the_work(self, records: InsightRecords) -> None:
         """Eight threads send the same request and exactly one may do it."""
