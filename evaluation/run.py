@@ -117,7 +117,7 @@ async def _ask(
         problem = f"{error.code}: {error.message}"
         return QuestionRecord(id=row.id, status="unscored", problem=problem, seconds=clock() - started)
     except Exception as error:  # one broken answer must not lose the others; the type says where to look
-        logger.exception("evaluation target failed", extra={"question": row.id})
+        logger.exception("evaluation target failed", extra={"fields": {"question": row.id}})
         problem = f"internal-error: {type(error).__name__}"
         return QuestionRecord(id=row.id, status="unscored", problem=problem, seconds=clock() - started)
     if insight.status != "served":

@@ -139,10 +139,10 @@ class PromotedPrompts:
         except FileNotFoundError:
             return None
         except (OSError, ValidationError):
-            logger.warning("unreadable last good prompt", extra={"prompt": name, "alias": alias})
+            logger.warning("unreadable last good prompt", extra={"fields": {"prompt": name, "alias": alias}})
             return None
         if (kept.name, kept.alias, kept.content_hash) != (name, alias, content_hash(kept.template)):
-            logger.warning("altered last good prompt", extra={"prompt": name, "alias": alias})
+            logger.warning("altered last good prompt", extra={"fields": {"prompt": name, "alias": alias}})
             return None
         return PromotedVersion(
             name=name, version=kept.version, alias=alias, template=kept.template, content_hash=kept.content_hash
@@ -178,14 +178,16 @@ class PromotedPrompts:
         except OSError:
             with suppress(OSError):
                 part.unlink()
-            logger.exception("cannot keep last good prompt", extra={"prompt": version.name})
+            logger.exception("cannot keep last good prompt", extra={"fields": {"prompt": version.name}})
 
     def _forget(self, name: str, alias: str) -> None:
         """A withdrawn version must not come back when a later process finds MLflow away."""
         try:
             self._path(name, alias).unlink(missing_ok=True)
         except OSError as error:
-            logger.warning("cannot remove last good prompt", extra={"prompt": name, "reason": error.strerror})
+            logger.warning(
+                "cannot remove last good prompt", extra={"fields": {"prompt": name, "reason": error.strerror}}
+            )
 
     def _path(self, name: str, alias: str) -> Path:
         return self._directory / f"{name}@{alias}.json"

@@ -60,8 +60,8 @@ async def test_no_more_than_allowed_are_under_way(tmp_path: Path) -> None:
     assert target.at_once_max == 3
 
 
-async def test_a_failure_is_unscored_and_costs_no_other(tmp_path: Path) -> None:
-    """An error of ours, a bug and a held answer each leave one question unscored, with the reason."""
+async def test_a_failure_is_unscored_and_costs_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An error of ours, a bug and a held answer each leave one question unscored, with the reason; a bug is logged."""
     answers = {
         "q0": Unavailable("the engine is down"),
         "q1": KeyError("secret content"),
@@ -75,6 +75,7 @@ async def test_a_failure_is_unscored_and_costs_no_other(tmp_path: Path) -> None:
         ("unscored", "the answer is blocked"),
         ("scored", None),
     ]
+    assert [vars(record)["fields"] for record in caplog.records] == [{"question": "q1"}]
 
 
 async def test_a_slow_answer_is_unscored(tmp_path: Path) -> None:

@@ -210,15 +210,20 @@ async def test_a_withdrawn_version_does_not_come_back(
     ],
 )
 async def test_a_damaged_file_is_not_served(
-    publisher: PromptPublisher, prompts: PromotedPrompts, tmp_path: Path, damage: Callable[[str], str]
+    publisher: PromptPublisher,
+    prompts: PromotedPrompts,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[str], str],
 ) -> None:
-    """A torn, altered or misplaced file counts as no file, and the next fetch mends it."""
+    """A torn, altered or misplaced file counts as no file, is named in the log, and the next fetch mends it."""
     await publisher.push(BRIEF)
     await publisher.set_alias("brief", "production", 1)
     good = await prompts.fetch("brief", "production")
     path = tmp_path / "prompts" / "brief@production.json"
     path.write_text(damage(path.read_text()))
     assert prompts.last_good("brief", "production") is None
+    assert vars(caplog.records[0])["fields"] == {"prompt": "brief", "alias": "production"}
     await prompts.fetch("brief", "production")
     assert prompts.last_good("brief", "production") == good
 
