@@ -9,6 +9,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -26,66 +27,35 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "assay_http_requests", "HTTP requests answered.", ("method", "route", "status"), registry=self.registry
+        self.requests = self._counter("assay_http_requests", "HTTP requests answered.", "method", "route", "status")
+        self.request_seconds = self._seconds("assay_http_request_seconds", "Time to answer an HTTP request.", "route")
+        self.in_flight = self._gauge("assay_http_in_flight", "HTTP requests being worked on.", mode="livesum")
+        self.insights = self._counter(
+            "assay_insights", "Calls for an insight by how they ended.", "use_case", "outcome"
         )
-        self.request_seconds = Histogram(
-            "assay_http_request_seconds",
-            "Time to answer an HTTP request.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=self.registry,
+        self.claims = self._counter("assay_claims", "Claims in served answers.", "use_case", "grounded")
+        self.stage_seconds = self._seconds("assay_insight_stage_seconds", "Time of each step of an insight.", "stage")
+        self.tokens = self._counter("assay_tokens", "Tokens as billed.", "provider", "model", "bucket")
+        self.cost = self._counter("assay_cost_nano_usd", "Cost of answers in nano-USD.", "provider", "model")
+        self.prompt_version = self._gauge(
+            "assay_prompt_version", "Prompt version being served.", "prompt", "alias", mode="livemax"
         )
-        self.in_flight = Gauge(
-            "assay_http_in_flight",
-            "HTTP requests being worked on.",
-            multiprocess_mode="livesum",
-            registry=self.registry,
-        )
-        self.insights = Counter(
-            "assay_insights",
-            "Calls for an insight by how they ended.",
-            ("use_case", "outcome"),
-            registry=self.registry,
-        )
-        self.claims = Counter(
-            "assay_claims", "Claims in served answers.", ("use_case", "grounded"), registry=self.registry
-        )
-        self.stage_seconds = Histogram(
-            "assay_insight_stage_seconds",
-            "Time of each step of an insight.",
-            ("stage",),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.tokens = Counter(
-            "assay_tokens", "Tokens as billed.", ("provider", "model", "bucket"), registry=self.registry
-        )
-        self.cost = Counter(
-            "assay_cost_nano_usd", "Cost of answers in nano-USD.", ("provider", "model"), registry=self.registry
-        )
-        self.prompt_version = Gauge(
-            "assay_prompt_version",
-            "Prompt version being served.",
-            ("prompt", "alias"),
-            multiprocess_mode="livemax",
-            registry=self.registry,
-        )
-        self.prompt_refresh_failures = Counter(
+        self.prompt_refresh_failures = self._counter(
             "assay_prompt_refresh_failures",
             "Times a prompt could not be read from MLflow.",
-            ("prompt", "alias", "reason"),
-            registry=self.registry,
+            "prompt",
+            "alias",
+            "reason",
         )
-        self.prompt_tampered = Gauge(
+        self.prompt_tampered = self._gauge(
             "assay_prompt_tampered",
             "1 while MLflow offers a version whose content changed after release.",
-            ("prompt", "alias"),
-            multiprocess_mode="livemax",
-            registry=self.registry,
+            "prompt",
+            "alias",
+            mode="livemax",
         )
-        self.background_crashes = Counter(
-            "assay_background_crashes", "Background tasks that had to be restarted.", ("task",), registry=self.registry
+        self.background_crashes = self._counter(
+            "assay_background_crashes", "Background tasks that had to be restarted.", "task"
         )
 
     @contextmanager
@@ -109,3 +79,12 @@ class Metrics:
         """Take this process's gauges out of the shared directory."""
         if SHARED_DIRECTORY in os.environ:
             _mark_dead(os.getpid())
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+        return Gauge(name, meaning, labels, multiprocess_mode=mode, registry=self.registry)
+
+    def _seconds(self, name: str, meaning: str, *labels: str) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=_SECONDS, registry=self.registry)

@@ -10,74 +10,17 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
-    op.create_table(
-        "evidence",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("prompt_name", sa.Text(), nullable=False),
-        sa.Column("prompt_version", sa.Integer(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("provider", sa.Text(), nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("verdict", sa.Text(), nullable=False),
-        sa.Column("details", sa.Text(), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=True),
-        sa.Column("dataset", sa.Text(), nullable=True),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_evidence"),
-    )
-    op.create_index("ix_evidence_content", "evidence", ["prompt_name", "content_hash"])
-    op.create_table(
-        "idempotency",
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("route", sa.Text(), nullable=False),
-        sa.Column("body_sha256", sa.Text(), nullable=False),
-        sa.Column("insight", sa.Text(), nullable=True),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("tenant", "key", "route", name="pk_idempotency"),
-    )
-    op.create_index("ix_idempotency_created_ms", "idempotency", ["created_ms"])
-    op.create_table(
-        "leases",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("holder", sa.Text(), nullable=False),
-        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_leases"),
-    )
+    """Make the tables; those that others refer to come first."""
+    _tenants_and_keys()
+    _vault()
+    _insights()
+    _documents()
+    _prompts()
+    _messages_between_processes()
 
-    op.create_table(
-        "promotions",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("prompt_name", sa.Text(), nullable=False),
-        sa.Column("prompt_version", sa.Integer(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("use_case", sa.Text(), nullable=False),
-        sa.Column("promoted_by", sa.Text(), nullable=False),
-        sa.Column("evidence", sa.Text(), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_promotions"),
-    )
 
-    op.create_table(
-        "prompt_hashes",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("first_seen_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", "version", name="pk_prompt_hashes"),
-    )
-
-    op.create_table(
-        "signals",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("generation", sa.BigInteger(), nullable=False),
-        sa.Column("bumped_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_signals"),
-    )
-
+def _tenants_and_keys() -> None:
+    """Who may ask."""
     op.create_table(
         "tenants",
         sa.Column("id", sa.Text(), nullable=False),
@@ -85,7 +28,24 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_tenants"),
     )
+    op.create_table(
+        "keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=True),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("secret_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_keys_tenant"),
+        sa.PrimaryKeyConstraint("id", name="pk_keys"),
+    )
+    op.create_index("ix_keys_tenant", "keys", ["tenant"])
 
+
+def _vault() -> None:
+    """Encrypted content and its keys."""
     op.create_table(
         "vault_keys",
         sa.Column("id", sa.Text(), nullable=False),
@@ -105,42 +65,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("destroyed_ms IS NULL"),
     )
     op.create_table(
-        "webhook_deliveries",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("received_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_webhook_deliveries"),
-    )
-
-    op.create_table(
-        "documents",
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("document", sa.Text(), nullable=False),
-        sa.Column("root", sa.Text(), nullable=False),
-        sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("splitter", sa.Text(), nullable=False),
-        sa.Column("embedding_model", sa.Text(), nullable=False),
-        sa.Column("chunks", sa.Integer(), nullable=False),
-        sa.Column("complete", sa.Boolean(), nullable=False),
-        sa.Column("ingested_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_documents_tenant"),
-        sa.PrimaryKeyConstraint("tenant", "document", name="pk_documents"),
-    )
-
-    op.create_table(
-        "keys",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=True),
-        sa.Column("role", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("secret_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
-        sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_keys_tenant"),
-        sa.PrimaryKeyConstraint("id", name="pk_keys"),
-    )
-    op.create_index("ix_keys_tenant", "keys", ["tenant"])
-    op.create_table(
         "vault_items",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
@@ -153,6 +77,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_vault_items"),
     )
     op.create_index("ix_vault_items_key", "vault_items", ["key"])
+
+
+def _insights() -> None:
+    """What was answered, and the keys of repeated requests."""
     op.create_table(
         "insights",
         sa.Column("id", sa.Text(), nullable=False),
@@ -173,3 +101,98 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_insights"),
     )
     op.create_index("ix_insights_tenant_time", "insights", ["tenant", "created_ms"])
+    op.create_table(
+        "idempotency",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("route", sa.Text(), nullable=False),
+        sa.Column("body_sha256", sa.Text(), nullable=False),
+        sa.Column("insight", sa.Text(), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "key", "route", name="pk_idempotency"),
+    )
+    op.create_index("ix_idempotency_created_ms", "idempotency", ["created_ms"])
+
+
+def _documents() -> None:
+    """What was ingested."""
+    op.create_table(
+        "documents",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("root", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("splitter", sa.Text(), nullable=False),
+        sa.Column("embedding_model", sa.Text(), nullable=False),
+        sa.Column("chunks", sa.Integer(), nullable=False),
+        sa.Column("complete", sa.Boolean(), nullable=False),
+        sa.Column("ingested_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_documents_tenant"),
+        sa.PrimaryKeyConstraint("tenant", "document", name="pk_documents"),
+    )
+
+
+def _prompts() -> None:
+    """Which prompt version may serve, and why."""
+    op.create_table(
+        "prompt_hashes",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("content_hash", sa.Text(), nullable=False),
+        sa.Column("first_seen_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "version", name="pk_prompt_hashes"),
+    )
+    op.create_table(
+        "evidence",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("prompt_name", sa.Text(), nullable=False),
+        sa.Column("prompt_version", sa.Integer(), nullable=False),
+        sa.Column("content_hash", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("details", sa.Text(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=True),
+        sa.Column("dataset", sa.Text(), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_evidence"),
+    )
+    op.create_index("ix_evidence_content", "evidence", ["prompt_name", "content_hash"])
+    op.create_table(
+        "promotions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("prompt_name", sa.Text(), nullable=False),
+        sa.Column("prompt_version", sa.Integer(), nullable=False),
+        sa.Column("content_hash", sa.Text(), nullable=False),
+        sa.Column("use_case", sa.Text(), nullable=False),
+        sa.Column("promoted_by", sa.Text(), nullable=False),
+        sa.Column("evidence", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_promotions"),
+    )
+
+
+def _messages_between_processes() -> None:
+    """Signals, leases, deliveries."""
+    op.create_table(
+        "signals",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("bumped_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_signals"),
+    )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_leases"),
+    )
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("received_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_webhook_deliveries"),
+    )
