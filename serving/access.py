@@ -55,6 +55,15 @@ class Caller:
             raise InvalidInput(f"a platform key has no tenant of its own; name one in the header {TENANT_HEADER}")
         return self.tenant
 
+    def require_platform(self) -> None:
+        """Let only platform keys through: what follows speaks of every tenant.
+
+        Raises:
+            Forbidden: the key ends at a tenant.
+        """
+        if self.principal.tenant is not None:
+            raise Forbidden("this covers all tenants; use a platform key, made without a tenant")
+
 
 class Access:
     """Checks keys against the registry, and remembers a good one for a second."""

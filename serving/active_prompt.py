@@ -2,20 +2,21 @@
 
 Two loops keep them fresh. Every process reads the `prompts` signal each second and fetches when it has grown; one
 process at a time, the holder of a lease, also asks MLflow every other second and raises the signal when something
-moved, so that a lost webhook costs seconds.
+moved, so that a lost webhook costs seconds. While the registry is away both go on trying.
 
 * PromptUnavailable (Unavailable) - nothing to serve, and MLflow could not be asked
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from registry.database import Database
 from registry.errors import AssayError, Unavailable
-from registry.prompts.promoted import PromptTampered
+from registry.prompts.promoted import PROMPTS_SIGNAL, PromptTampered
 from registry.prompts.schema import SUPPLIED_VARIABLES, InvalidTemplate
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 from registry.signals import bump_signal, read_signal, take_lease
@@ -23,7 +24,6 @@ from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-SIGNAL = "prompts"
 LEASE = "prompts-poll"
 SIGNAL_S = 1.0
 POLL_S = 2.0
@@ -93,6 +93,8 @@ class ActivePrompts:
         self._seen = -1
         self._announced: dict[Slot, PromotedVersion | None] | None = None
         self._refreshing = asyncio.Lock()
+        self._without_registry: set[str] = set()
+        """The loops that found the registry away at their last turn."""
 
     def current(self, name: str, alias: str) -> PromotedVersion:
         """The version to serve; the caller keeps it for the whole of its request.
@@ -135,26 +137,43 @@ class ActivePrompts:
     async def follow_signal(self) -> None:
         """Fetch whenever the signal grew; runs until cancelled."""
         while True:
-            generation = await asyncio.to_thread(read_signal, self._database, SIGNAL)
-            if generation != self._seen and await self.refresh():
-                self._seen = generation
+            with self._bearing_outages("follow-signal"):
+                generation = await asyncio.to_thread(read_signal, self._database, PROMPTS_SIGNAL)
+                if generation != self._seen and await self.refresh():
+                    self._seen = generation
             await self._sleep(SIGNAL_S)
 
     async def poll(self) -> None:
         """Ask MLflow every other second, in one process at a time, and tell the others; runs until cancelled."""
         while True:
-            if await asyncio.to_thread(take_lease, self._database, LEASE, self._holder, LEASE_S):
-                await self.refresh()
-                await self._announce()
-            else:
-                self._announced = None
+            with self._bearing_outages("poll"):
+                if await asyncio.to_thread(take_lease, self._database, LEASE, self._holder, LEASE_S):
+                    await self.refresh()
+                    await self._announce()
+                else:
+                    self._announced = None
             await self._sleep(POLL_S)
+
+    @contextmanager
+    def _bearing_outages(self, loop: str) -> Generator[None]:
+        """One turn of a loop: with the registry away it ends early, and the first loop to notice says so once."""
+        try:
+            yield
+        except Unavailable as error:
+            if not self._without_registry:
+                fields = {"code": error.code}
+                logger.warning(
+                    "the registry is away; prompts stay as they are until it is back", extra={"fields": fields}
+                )
+            self._without_registry.add(loop)
+        else:
+            self._without_registry.discard(loop)
 
     async def _announce(self) -> None:
         """Tell the others what moved since the last time; a new holder cannot know, and tells in any case."""
         versions = {slot: active.version for slot, active in self._active.items()}
         if versions != self._announced:
-            await asyncio.to_thread(bump_signal, self._database, SIGNAL)
+            await asyncio.to_thread(bump_signal, self._database, PROMPTS_SIGNAL)
             self._announced = versions
 
     async def _refresh_one(self, slot: Slot) -> bool:

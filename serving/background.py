@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -10,14 +11,23 @@ logger = logging.getLogger(__name__)
 PAUSE_S_FIRST = 1.0
 PAUSE_S_MAX = 30.0
 """Longest wait before a crashed loop starts again: a crash at each start costs two lines a minute, not a busy CPU."""
+HEALTHY_S = 60.0
+"""A loop that ran this long has recovered; its next crash is a first one again."""
 
 
 class Background:
     """The background loops of one process."""
 
-    def __init__(self, on_crash: Callable[[str], None], pause_s: float = PAUSE_S_FIRST) -> None:
+    def __init__(
+        self,
+        on_crash: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._on_crash = on_crash
-        self._pause_s = pause_s
+        self._clock = clock
+        self._sleep = sleep
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
@@ -34,14 +44,20 @@ class Background:
         self._tasks.clear()
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        pause_s = self._pause_s
+        pause_s = PAUSE_S_FIRST
         while True:
+            started = self._clock()
+            crash: Exception | None = None
             try:
                 await loop()
-            except Exception:
-                logger.exception("background task %r crashed; it starts again in %.0f s", name, pause_s)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the loop goes on
+                crash = error
+            if self._clock() - started >= HEALTHY_S:
+                pause_s = PAUSE_S_FIRST
+            if crash is not None:
+                logger.error("background task %r crashed; it starts again in %.0f s", name, pause_s, exc_info=crash)
             else:
                 logger.error("background task %r ended; it starts again in %.0f s", name, pause_s)
             self._on_crash(name)
-            await asyncio.sleep(pause_s)
+            await self._sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_S_MAX)

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.audit.log import AuditLog
@@ -15,12 +15,12 @@ from registry.corpus.collection import Corpus
 from registry.database import Database, open_database
 from registry.embedding import load_embedder
 from registry.insight_records import InsightRecords
-from registry.prompts.policy import Policy, load_policy
-from registry.prompts.promoted import PromotedPrompts
+from registry.prompts.policy import InvalidPolicy, Policy, load_policy
+from registry.prompts.promoted import PROMPTS_SIGNAL, PromotedPrompts
 from registry.signals import read_signal
 from registry.tenants import Keys, Tenants
 from serving.access import Access
-from serving.active_prompt import SIGNAL, ActivePrompts, PromptStore
+from serving.active_prompt import ActivePrompts, PromptStore
 from serving.background import Background
 from serving.budget_gate import BudgetGate, PricedModel
 from serving.call_log import CallLog, Outcome
@@ -34,6 +34,8 @@ from serving.settings import ServingSettings
 logger = logging.getLogger(__name__)
 
 POLICIES_MAX = 200
+PUSHES_AT_ONCE_MAX = 8
+"""Pushes of MLflow whose bodies are read at once, their sender still unproven: a small part of what a process takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,7 @@ class Services:
     metrics: Metrics
     background: Background
     webhook_secret: str
+    pushes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PUSHES_AT_ONCE_MAX))
 
     async def start(self) -> None:
         """Have prompts to serve and keep them fresh."""
@@ -114,7 +117,7 @@ def build(
             providers or build_providers(settings.providers, provider_policy(settings)),
             corpus
             or Corpus(settings.qdrant_url, settings.engine_key, load_embedder(settings.home / "cache" / "embedder")),
-            promoted or PromotedPrompts(settings.mlflow_url, settings.home, database),
+            promoted or PromotedPrompts(settings.mlflow_access, settings.home, database),
         )
         opened.pop_all()
         return services
@@ -174,9 +177,11 @@ def load_policies(directory: Path) -> dict[str, Policy]:
     """Every use case of a directory, by name.
 
     Raises:
-        InvalidPolicy: a file cannot be used.
+        InvalidPolicy: a file cannot be used, or there are more than POLICIES_MAX.
     """
-    names = sorted(path.stem for path in directory.glob("*.yaml"))[:POLICIES_MAX]
+    names = sorted(path.stem for path in directory.glob("*.yaml"))
+    if len(names) > POLICIES_MAX:
+        raise InvalidPolicy(f"{str(directory)!r} has {len(names)} use cases; at most {POLICIES_MAX} are served")
     if not names:
         logger.warning("no use case in %s: every question will be refused; set ASSAY_POLICIES", directory)
     return {name: load_policy(directory, name) for name in names}
@@ -184,7 +189,7 @@ def load_policies(directory: Path) -> dict[str, Policy]:
 
 def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts) -> Readiness:
     async def ask_database() -> Health:
-        await asyncio.to_thread(read_signal, database, SIGNAL)
+        await asyncio.to_thread(read_signal, database, PROMPTS_SIGNAL)
         return Health("ok")
 
     async def ask_engine() -> Health:

@@ -28,6 +28,10 @@ TIME_WINDOW_S = 300
 """A delivery signed longer ago, or further ahead, is refused."""
 BODY_BYTES_MAX = 64 * 1024
 DELIVERY_ID_CHARS_MAX = 64
+TIMESTAMP_DIGITS_MAX = 12
+"""Seconds since the epoch; enough for 30,000 years."""
+SIGNATURE_HEADERS = ("x-mlflow-delivery-id", "x-mlflow-timestamp", "x-mlflow-signature")
+"""What every signed push carries; one that lacks any need not be read."""
 HOOKS_PAGE = 100
 HOOK_NAME = "assay-promotions"
 _EVENTS = ({"entity": "PROMPT_ALIAS", "action": "CREATED"}, {"entity": "PROMPT_ALIAS", "action": "DELETED"})
@@ -77,13 +81,13 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> 
     if len(body) > BODY_BYTES_MAX:
         raise WebhookRejected(f"a webhook body may have {BODY_BYTES_MAX} bytes")
     found = {name.lower(): value for name, value in headers.items()}
-    delivery_id, timestamp = found.get("x-mlflow-delivery-id", ""), found.get("x-mlflow-timestamp", "")
-    signature = found.get("x-mlflow-signature", "")
+    delivery_id, timestamp, signature = (found.get(name, "") for name in SIGNATURE_HEADERS)
     if not hmac.compare_digest(sign(delivery_id, timestamp, body, secret).encode(), signature.encode()):
         raise WebhookRejected("the webhook's signature does not fit")
     if not 0 < len(delivery_id) <= DELIVERY_ID_CHARS_MAX:
         raise WebhookRejected(f"a delivery id has 1 to {DELIVERY_ID_CHARS_MAX} characters")
-    if not (timestamp.isascii() and timestamp.isdigit()) or abs(now - int(timestamp)) > TIME_WINDOW_S:
+    readable = timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= TIMESTAMP_DIGITS_MAX
+    if not readable or abs(now - int(timestamp)) > TIME_WINDOW_S:
         raise WebhookRejected(f"the webhook was not signed within {TIME_WINDOW_S} s; compare the clocks")
     return _read(delivery_id, body)
 
@@ -163,5 +167,5 @@ def _read(delivery_id: str, body: bytes) -> Delivery:
             alias=str(data["alias"]),
             version=None if version is None else int(version),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WebhookRejected("signed, and not an alias event of MLflow; unsubscribe other events") from error

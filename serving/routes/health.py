@@ -46,7 +46,8 @@ async def readyz(request: Request, response: Response) -> dict[str, Any]:
         **documented("unauthenticated", "forbidden"),
     },
 )
-async def metrics(request: Request, _caller: Operator) -> Response:
-    """Prometheus' text format, with a key of role `ops`."""
+async def metrics(request: Request, caller: Operator) -> Response:
+    """Prometheus' text format, with a platform key of role `ops`: the figures are those of all tenants."""
+    caller.require_platform()
     services: Services = request.app.state.services
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)

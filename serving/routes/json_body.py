@@ -1,7 +1,7 @@
 """Reads a JSON body so strictly that whatever comes through is safe for every part behind.
 
 One JSON document in UTF-8; no NaN, no lone surrogate, no control character but tab and line ends, no number beyond 64
-bits; types as declared, without conversion.
+bits, no deep nesting; types as declared, without conversion.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from serving.problems import field_errors
 READ_TIMEOUT_S = 10.0
 """A quarter of a megabyte takes ten seconds at 200 kbit/s."""
 NUMBER_MAX = 2**63 - 1
+DEPTH_MAX = 32
+"""Levels of lists and objects; the deepest question has five."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -41,14 +43,23 @@ def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
 
     async def read(request: Request) -> Body:
         _require_json(request)
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                raw = await request.body()
-        except TimeoutError as error:
-            raise RequestTimeout(f"the body did not arrive within {READ_TIMEOUT_S:g} s") from error
-        return parse(raw, model)
+        return parse(await read_body(request), model)
 
     return read
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, if it comes in time.
+
+    Raises:
+        RequestTimeout: it did not.
+        PayloadTooLarge: it is longer than the API takes.
+    """
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await request.body()
+    except TimeoutError as error:
+        raise RequestTimeout(f"the body did not arrive within {READ_TIMEOUT_S:g} s") from error
 
 
 def parse(raw: bytes, model: type[Body]) -> Body:
@@ -89,8 +100,10 @@ def _require_json(request: Request) -> None:
 
 
 def _unsafe(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Every string with a control character and every number that is too large, with its place."""
-    if isinstance(value, str):
+    """Every control character, every number that is too large and every level that is too deep, with its place."""
+    if len(place) > DEPTH_MAX:
+        yield place[:1], f"nested more than {DEPTH_MAX} levels deep"
+    elif isinstance(value, str):
         if _CONTROL.search(value):
             yield place, "control characters are not allowed"
     elif isinstance(value, dict):

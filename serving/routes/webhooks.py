@@ -1,4 +1,7 @@
-"""MLflow's push: an alias moved, look now."""
+"""MLflow's push: an alias moved, look now.
+
+This is the one door that reads a body before it knows who sent it, so it reads only few at once.
+"""
 
 import asyncio
 import time
@@ -7,25 +10,48 @@ from contextlib import suppress
 from fastapi import APIRouter, Request, Response
 
 from registry.database import Database
-from registry.prompts.webhooks import Delivery, WebhookReplayed, remember_delivery, verify
+from registry.errors import Unavailable
+from registry.prompts.promoted import PROMPTS_SIGNAL
+from registry.prompts.webhooks import (
+    SIGNATURE_HEADERS,
+    Delivery,
+    WebhookRejected,
+    WebhookReplayed,
+    remember_delivery,
+    verify,
+)
 from registry.signals import bump_signal
-from serving.active_prompt import SIGNAL
 from serving.problems import documented
+from serving.routes.json_body import read_body
 from serving.wiring import Services
 
 router = APIRouter(tags=["hooks"])
+
+
+class TooManyPushes(Unavailable):
+    """So many pushes are being read already; MLflow sends this one again, and the poll finds what it would tell."""
+
+    code = "overloaded"
 
 
 @router.post(
     "/hooks/mlflow",
     status_code=204,
     summary="A prompt's alias moved",
-    responses=documented("unauthenticated", "payload-too-large"),
+    responses=documented(
+        "unauthenticated", "request-timeout", "payload-too-large", "overloaded", "database-unavailable"
+    ),
 )
 async def mlflow(request: Request) -> Response:
     """Signed by MLflow (`X-MLflow-Signature`). It says that something moved; what, every worker reads itself."""
     services: Services = request.app.state.services
-    delivery = verify(request.headers, await request.body(), services.webhook_secret, time.time())
+    if not all(name in request.headers for name in SIGNATURE_HEADERS):
+        raise WebhookRejected("the webhook is not signed")
+    if services.pushes.locked():
+        raise TooManyPushes("other pushes are being read; try again in a second", retry_after_s=1)
+    async with services.pushes:
+        body = await read_body(request)
+    delivery = verify(request.headers, body, services.webhook_secret, time.time())
     await asyncio.to_thread(_accept, services.database, delivery)
     return Response(status_code=204)
 
@@ -33,4 +59,4 @@ async def mlflow(request: Request) -> Response:
 def _accept(database: Database, delivery: Delivery) -> None:
     with suppress(WebhookReplayed):  # the first one has done the work
         remember_delivery(database, delivery)
-        bump_signal(database, SIGNAL)
+        bump_signal(database, PROMPTS_SIGNAL)

@@ -102,12 +102,20 @@ def test_everything_else_is_rejected(sent: Mapping[str, str], content: bytes, no
     assert SECRET not in caught.value.message
 
 
-@pytest.mark.parametrize("stamp", ["", "now", "1e9", "-5", "²"])
+@pytest.mark.parametrize("stamp", ["", "now", "1e9", "-5", "²", "9" * 5_000, "0" * 5_000 + str(NOW)])
 def test_a_time_that_is_none_is_rejected(stamp: str) -> None:
     """A signed delivery whose time cannot be read is rejected, not crashed on."""
     signed = headers() | {"X-MLflow-Timestamp": stamp, "X-MLflow-Signature": sign("6094d4aa", stamp, BODY, SECRET)}
     with pytest.raises(WebhookRejected):
         verify(signed, BODY, SECRET, NOW)
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", "9" * 5_000, '"' + "9" * 5_000 + '"'])
+def test_a_version_that_is_no_number_is_rejected(number: str) -> None:
+    """A signed delivery whose version cannot be a version is rejected, not crashed on."""
+    odd = BODY.replace(b'"1"', number.encode())
+    with pytest.raises(WebhookRejected):
+        verify(headers(odd), odd, SECRET, NOW)
 
 
 @given(

@@ -79,6 +79,21 @@ async def test_a_tenants_key_cannot_name_another_tenant(api: Any) -> None:
     assert api.audit() == []
 
 
+async def test_a_tenants_admin_stays_inside_its_tenant(filled: Any) -> None:
+    """`admin` widens what a key may do, not whose data it sees: another tenant's insight is not there."""
+    theirs = (await filled.ask()).json()["id"]
+    key = Keys(filled.services.database).create("admin", "south", "tests").key
+    headers = {"Authorization": f"Bearer {key}"}
+    answers = [
+        await filled.client.get(f"/v1/insights/{theirs}", headers=headers | named)
+        for named in ({}, {"Assay-Tenant": "south"}, {"Assay-Tenant": "north"})
+    ]
+    assert [answer.json()["code"] for answer in answers] == ["insight-not-found", "insight-not-found", "forbidden"]
+    own = (await filled.client.post("/v1/insights", json={"question": "return rate?"}, headers=headers)).json()
+    assert own["passages"] == []
+    assert filled.audit()[-2]["body"]["tenant"] == "south"
+
+
 async def test_a_revoked_key_stops_working_when_the_cache_has_run_out(database: Database) -> None:
     """A revocation is noticed after the cache's second, not later."""
     now = [0.0]

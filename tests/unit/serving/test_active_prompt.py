@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from fakes.fake_serving import FakePromptStore, prompt_version
 
-from registry.database import Database
+from registry.database import Database, DatabaseUnavailable
 from registry.prompts.mlflow_rest import MlflowUnavailable
-from registry.prompts.promoted import PromptTampered
+from registry.prompts.promoted import PROMPTS_SIGNAL, PromptTampered
 from registry.prompts.schema import InvalidTemplate, Variable
 from registry.prompts.versions import PromptNotFound
 from registry.signals import bump_signal, read_signal, take_lease
-from serving.active_prompt import LEASE, SIGNAL, ActivePrompts, PromptUnavailable
+from serving.active_prompt import LEASE, ActivePrompts, PromptUnavailable
 from serving.metrics import Metrics
 
 SLOT = ("insights", "production")
@@ -161,7 +161,7 @@ async def test_a_signal_makes_every_process_look(store: FakePromptStore, databas
 
     def promote() -> None:
         store.versions[SLOT] = prompt_version(2)
-        bump_signal(database, SIGNAL)
+        bump_signal(database, PROMPTS_SIGNAL)
 
     looks = iter(range(4))
 
@@ -199,7 +199,7 @@ async def test_a_lost_push_is_found_by_the_poll(store: FakePromptStore, database
     with suppress(Stop):
         await prompts.poll()
     assert prompts.current(*SLOT).version == 2
-    assert read_signal(database, SIGNAL) == 2  # once on taking the lease, once for the move
+    assert read_signal(database, PROMPTS_SIGNAL) == 2  # once on taking the lease, once for the move
 
 
 async def test_only_the_lease_holder_polls(store: FakePromptStore, database: Database) -> None:
@@ -209,6 +209,46 @@ async def test_only_the_lease_holder_polls(store: FakePromptStore, database: Dat
     with suppress(Stop):
         await prompts.poll()
     assert store.fetches == 0
+
+
+class BlinkingDatabase(Database):
+    """A registry that is away while `away` is set."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database._engine)
+        self._database = database
+        self.away = True
+
+    def _require(self) -> Database:
+        if self.away:
+            raise DatabaseUnavailable("away")
+        return self._database
+
+    def read(self) -> Any:
+        """As `Database.read`."""
+        return self._require().read()
+
+    def write(self) -> Any:
+        """As `Database.write`."""
+        return self._require().write()
+
+
+@pytest.mark.parametrize("loop", ["follow_signal", "poll"])
+async def test_a_registry_that_blinks_costs_a_second(
+    store: FakePromptStore, database: Database, caplog: pytest.LogCaptureFixture, loop: str
+) -> None:
+    """While the registry is away both loops go on trying; each outage has one warning, and then all is as before."""
+    blinking = BlinkingDatabase(database)
+    looks = iter(range(9))
+
+    def between() -> None:
+        blinking.away = next(looks) in {0, 1, 4, 5}
+
+    prompts = active(store, blinking, rounds(8, between))
+    with suppress(Stop):
+        await getattr(prompts, loop)()
+    assert prompts.current(*SLOT).version == 1
+    assert len([record for record in caplog.records if "registry" in record.message]) == 2
 
 
 async def test_a_request_keeps_its_version_through_a_swap(filled: Any) -> None:

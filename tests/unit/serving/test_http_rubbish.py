@@ -38,6 +38,8 @@ BODIES = {
     "a number of 5000 digits": b'{"question": "x", "filters": {"date": ' + b"9" * 5000 + b"}}",
     "deep nesting": b'{"question": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
     "deep filters": b'{"question": "x", "filters": {"a":' * 1 + b'{"a":' * 500 + b"1" + b"}" * 502,
+    "a nest of lists that a JSON reader takes": b'{"question": ' + b"[" * 1_000 + b"]" * 1_000 + b"}",
+    "a nest of objects that a JSON reader takes": b'{"question": ' + b'{"a":' * 1_000 + b"1" + b"}" * 1_001,
     "no question": b"{}",
     "an empty question": b'{"question": ""}',
     "a blank question": b'{"question": " \\t\\n "}',

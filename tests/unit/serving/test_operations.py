@@ -1,24 +1,20 @@
-"""Health, readiness, metrics, ids, headers and the webhook."""
+"""Health, readiness, metrics, ids and headers."""
 
 import json
 import logging
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry.prompts.mlflow_rest import MlflowUnavailable
-from registry.prompts.webhooks import sign
-from registry.signals import read_signal
-from serving.active_prompt import SIGNAL
+from registry.tenants import Keys, Role
 from serving.json_logs import QUIET, JsonFormatter
 from serving.metrics import Metrics
 from serving.middleware import RequestFrame
 from serving.problems import PROBLEMS
 
-WEBHOOK_KEY = "planted-webhook-secret"
 DOCS = Path(__file__).parents[3] / "docs"
 
 
@@ -81,6 +77,14 @@ async def test_metrics_need_a_key_and_name_no_tenant(filled: Any) -> None:
     assert 'assay_insights_total{outcome="refused",use_case="unknown"} 1.0' in text
     assert "planted" not in text
     assert "north" not in text
+
+
+@pytest.mark.parametrize("role", ["ops", "admin"])
+async def test_metrics_are_not_for_tenants(api: Any, role: Role) -> None:
+    """The figures are the whole platform's, so a key that ends at a tenant may not read them."""
+    key = Keys(api.services.database).create(role, "north", "tests").key
+    answer = await api.client.get("/metrics", headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
 def test_every_metric_has_its_heading() -> None:
@@ -182,33 +186,3 @@ async def test_a_busy_process_is_still_alive() -> None:
     frame = RequestFrame(app, Metrics(), in_flight_max=0)
     await frame({"type": "http", "method": "GET", "path": "/healthz", "headers": []}, app, app)
     assert asked == ["/healthz"]
-
-
-def hook(secret: str = WEBHOOK_KEY, delivery: str = "d1", at: float | None = None) -> dict[str, Any]:
-    """A push as MLflow signs it."""
-    data = {"name": "insights", "alias": "production", "version": "2"}
-    body = json.dumps({"entity": "prompt_alias", "action": "created", "data": data}).encode()
-    timestamp = str(int(time.time() if at is None else at))
-    headers = {
-        "X-MLflow-Delivery-Id": delivery,
-        "X-MLflow-Timestamp": timestamp,
-        "X-MLflow-Signature": sign(delivery, timestamp, body, secret),
-    }
-    return {"content": body, "headers": headers}
-
-
-async def test_a_signed_push_raises_the_signal_once(api: Any) -> None:
-    """A push bumps the row that workers read; its repetition is accepted and changes nothing."""
-    before = read_signal(api.services.database, SIGNAL)
-    push = hook()
-    assert [(await api.client.post("/hooks/mlflow", **push)).status_code for _ in range(2)] == [204, 204]
-    assert read_signal(api.services.database, SIGNAL) == before + 1
-
-
-@pytest.mark.parametrize("push", [hook("another-secret"), hook(at=0), {"content": b"{}"}, {"content": b"\xff"}])
-async def test_an_unsigned_push_is_refused(api: Any, push: dict[str, Any]) -> None:
-    """Wrong secret, old timestamp, no signature: 401, and the signal rests."""
-    before = read_signal(api.services.database, SIGNAL)
-    answer = await api.client.post("/hooks/mlflow", **push)
-    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
-    assert read_signal(api.services.database, SIGNAL) == before
