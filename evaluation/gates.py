@@ -151,8 +151,9 @@ def _binomial(count: int, n: int, share: float) -> float:
 
 def _at_least(needed: NDArray[np.intp], counts: NDArray[np.intp]) -> Floats:
     """P(`needed` losses or more of each count) when a loss and a win are equally likely."""
-    factorials = np.concatenate(([0.0], np.log(np.arange(1, counts.max() + 1)).cumsum()))
-    losses = needed[:, None] + np.arange(max(0, int((counts - needed).max())) + 1)
+    factorials = np.concatenate(([0.0], np.log(np.arange(1, int(counts.max()) + 1)).cumsum()))
+    longest = max(0, int((counts - needed).max())) + 1
+    losses = needed[:, None] + np.arange(longest)
     possible = losses <= counts[:, None]
     losses = np.where(possible, losses, 0)
     logs = factorials[counts][:, None] - factorials[losses] - factorials[counts[:, None] - losses]

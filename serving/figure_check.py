@@ -2,8 +2,8 @@
 
 A figure agrees with evidence that rounds to it: half of its last written digit is the whole tolerance (`1.2 million`
 takes 1,150,000 to 1,250,000; `12` takes 11.5 to 12.5; `about 1,200` rounds at its last digit that is not zero).
-Units have to agree where both sides name one; a bare figure in a table takes the claim's unit. `fell by 5 %` agrees
-with -5 %. A fraction such as 0.12 agrees with 12 %.
+Units have to agree where both sides name one; a bare figure in a table takes the claim's unit, but `12 parcels` agrees
+with neither 12 % nor €12. `fell by 5 %` agrees with -5 %. A fraction such as 0.12 agrees with 12 %.
 
 Arithmetic counts when the claim names the operation and both operands, and the operands themselves agree with the
 evidence: sum, mean, difference, percent change, share and multiple. `rose from 40 to 50, by 25 %` is checked;
@@ -15,12 +15,16 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import permutations
 
-from registry.figures import Figure, figures
+from registry.figures import CURRENCIES, Figure, figures
 from registry.periods import Period
+from serving.words import STOP_WORDS
 
 OPERANDS_MAX = 12
 """Figures of one claim that arithmetic may use; more make a table, not a claim."""
 _YEAR_DIGITS = 4
+_YEAR = re.compile(r"\d{4}")
+_NEXT_WORD = re.compile(r"\s+([^\W\d_]+)")
+_NEVER_COUNTED = CURRENCIES | {"%", "pp", "bp"}
 _HUNDRED = Decimal(100)
 _HEDGE = re.compile(
     r"(?:about|around|approx\w*\.?|roughly|nearly|almost|some|ca\.|circa|~|≈|rund|etwa|knapp|environ|près de)\s*$",
@@ -74,10 +78,14 @@ def stands_in(figure: Figure, claim: str, evidence: Sequence[Figure], *, signles
     if figure.period is not None:
         return _period_found(figure.period, evidence)
     tolerance = _tolerance(figure, claim)
-    if any(_agree(figure, known, tolerance, signless=signless) for known in evidence if known.period is None):
-        return True
-    year = str(figure.value) if not figure.unit else ""
-    return len(year) == _YEAR_DIGITS and any(
+    counted = _counts_things(figure, claim)
+    for known in evidence:
+        if known.period is not None or (counted and known.unit in _NEVER_COUNTED):
+            continue
+        if _agree(figure, known, tolerance, signless=signless):
+            return True
+    year = figure.text  # as it is written: 2,026 is no year
+    return _YEAR.fullmatch(year) is not None and any(
         known.period is not None and known.period.unit in {"date", "quarter"} and known.period.digits.startswith(year)
         for known in evidence
     )
@@ -91,15 +99,25 @@ def _tolerance(figure: Figure, claim: str) -> Decimal:
     return step / 2
 
 
+def _counts_things(figure: Figure, claim: str) -> bool:
+    """Whether a bare figure stands before the word for what it counts, as in `12 parcels`."""
+    if figure.unit:
+        return False
+    word = _NEXT_WORD.match(claim, figure.start + len(figure.text))
+    return word is not None and word[1].lower() not in STOP_WORDS
+
+
 def _agree(figure: Figure, known: Figure, tolerance: Decimal, *, signless: bool) -> bool:
     units = {figure.unit, known.unit} - {""}
     if len(units) > 1 and units != {"%", "pp"}:
         return False
     for value in figure.readings:
+        # The last digit of the other reading is worth as much more or less as that reading itself.
+        reach = tolerance * abs(value / figure.value) if figure.value else tolerance
         for other in known.readings:
-            if abs(value - other) <= tolerance or (signless and abs(abs(value) - abs(other)) <= tolerance):
+            if abs(value - other) <= reach or (signless and abs(abs(value) - abs(other)) <= reach):
                 return True
-            if figure.unit == "%" and not known.unit and abs(other) <= 1 and abs(value - other * 100) <= tolerance:
+            if figure.unit == "%" and not known.unit and abs(other) <= 1 and abs(value - other * 100) <= reach:
                 return True
     return False
 
