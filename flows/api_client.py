@@ -21,9 +21,16 @@ class ApiClient:
         url: base URL of the API.
         key: bearer key.
         transport: replaces the network in tests.
+
+    Raises:
+        InvalidInput: the address or the key cannot be one.
     """
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise InvalidInput(f"{url!r} is no address of an API; set ASSAY_URL to http://… or https://…")
+        if not key or not key.isascii() or not key.isprintable():
+            raise InvalidInput("ASSAY_KEY does not hold a key; `assay keys create` prints one")
         self._url = url
         self._client = httpx.Client(
             base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S, transport=transport
@@ -42,10 +49,22 @@ class ApiClient:
     ) -> None:
         self._client.close()
 
-    def ask(self, question: str, *, tenant: str | None = None, use_case: str = "insights") -> Insight:
-        """POST /v1/insights; a platform key names the tenant in a header."""
-        headers = {"Assay-Tenant": tenant} if tenant else {}
-        answer = self._call("POST", "/v1/insights", headers, {"question": question, "use_case": use_case})
+    def ask(
+        self, question: str, *, tenant: str, use_case: str = "insights", deadline_s: float | None = None
+    ) -> Insight:
+        """POST /v1/insights; a platform key names the tenant in a header.
+
+        Raises:
+            AssayError: what the API's problem stands for.
+        """
+        try:
+            (question + tenant + use_case).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput("the question is not valid Unicode text") from error
+        body: dict[str, Any] = {"question": question, "use_case": use_case}
+        if deadline_s is not None:
+            body["deadline_s"] = deadline_s
+        answer = self._call("POST", "/v1/insights", {"Assay-Tenant": tenant}, body)
         return Insight.model_validate(answer)
 
     def _call(self, method: str, path: str, headers: dict[str, str], body: Any) -> dict[str, Any]:
@@ -66,6 +85,10 @@ class ApiClient:
 
 def _error(status: int, problem: dict[str, Any]) -> AssayError:
     message = str(problem.get("detail") or problem.get("title") or f"the API answered {status}")
+    errors: list[dict[str, str]] = problem.get("errors") or []
+    faults = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in errors)
+    if faults:
+        message = f"the request cannot be used; {faults}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(message)
     if status == HTTPStatus.NOT_FOUND:

@@ -9,6 +9,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     tenant: Annotated[str, typer.Option(help="Whose documents answer.")],
     use_case: Annotated[str, typer.Option(help="Which prompt and policy.")] = "insights",
+    deadline_s: Annotated[float | None, typer.Option(min=1, max=120, help="Seconds to wait; API's default 30.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole insight as JSON.")] = False,
 ) -> None:
     """Ask a question and print the cited, priced and sealed answer."""
@@ -18,7 +19,7 @@ def ask(
     from flows.settings import FlowSettings
 
     with ApiClient.from_settings(FlowSettings()) as api:
-        insight = api.ask(question, tenant=tenant, use_case=use_case)
+        insight = api.ask(question, tenant=tenant, use_case=use_case, deadline_s=deadline_s)
     if as_json:
         console.print_json(insight.model_dump(mode="json"))
     else:

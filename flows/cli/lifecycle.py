@@ -1,5 +1,10 @@
 """`assay up | down | status | doctor | serve`: the platform on this machine."""
 
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,20 +25,25 @@ def up(
 
     settings = LocalSettings()
     platform = Platform(settings)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is ended in good order, too
     tour = FirstPass(settings, sample=not bare)
-    with UpProgress() as progress:
-        platform.up(tour.steps(), progress.report)
+    try:
+        with UpProgress() as progress:
+            platform.up(tour.steps(), progress.report)
+    except KeyboardInterrupt:
+        console.note("interrupted; what this call had started is stopped again")
+        raise typer.Exit(130) from None
     lines = [line.as_dict() for line in platform.status()]
     if as_json:
-        console.print_json({"parts": lines, "insight": tour.insight and tour.insight.model_dump(mode="json")})
-        return
-    _print_status(lines)
-    if tour.insight is not None:
-        from flows.cli.insight_page import print_insight
-
-        print_insight(tour.question, tour.insight)
-    console.note(f"\nAdmin key: {settings.root / 'keys' / 'admin'}   API docs: {settings.api_url}/openapi.json")
-    console.note("Next: assay ask QUESTION --tenant T   ·   assay status   ·   assay down")
+        insight = tour.insight and tour.insight.model_dump(mode="json")
+        console.print_json({"parts": lines, "insight": insight, "failures": platform.failures})
+    else:
+        _print_status(lines)
+        tour.print_insight()
+        _print_what_next(settings.root, settings.api_url)
+    if platform.failures:
+        console.fail("; ".join(f"{name}: {reason}" for name, reason in platform.failures.items()))
+        raise typer.Exit(1)
 
 
 def down(as_json: Json = False) -> None:
@@ -84,18 +94,28 @@ def doctor(as_json: Json = False) -> None:
             ("check", "state", "what it means"),
             [(check.name, Text(check.state, styles[check.state]), check.message) for check in checks],
         )
-    if any(check.state == "failed" for check in checks):
+    if any(check.state != "ok" for check in checks):
         raise typer.Exit(1)
 
 
 def serve(
-    port: Annotated[int | None, typer.Option(help="Port to listen on; default ASSAY_API_PORT.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Instead of ASSAY_API_PORT.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1,
 ) -> None:
     """Run the API in the foreground."""
     from serving.server import run
 
     run(port=port, workers=workers)
+
+
+def _print_what_next(home: Path, api_url: str) -> None:
+    from flows.cli import console
+    from flows.cli.first_pass import SAMPLE_TENANT
+
+    here = Path(sys.executable).parent / "assay"
+    assay = "assay" if shutil.which("assay") else os.path.relpath(here)
+    console.note(f"\nAdmin key: {home / 'keys' / 'admin'}   API description: {api_url}/openapi.json")
+    console.note(f"Next: {assay} ask QUESTION --tenant {SAMPLE_TENANT}   ·   {assay} status   ·   {assay} down")
 
 
 def _print_status(lines: list[dict[str, str | int | None]]) -> None:

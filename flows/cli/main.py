@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a gate or check failed or was refused, 2 wrong usage or in
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -18,6 +19,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the release and exit.")] = False,
+) -> None:
+    """Put LLM features into production under governance: tested, cited, priced and sealed."""
+    if version:
+        from importlib.metadata import version as release
+
+        typer.echo(f"assay {release('assay')}")
+        raise typer.Exit
+
+
 for command in (lifecycle.up, lifecycle.down, lifecycle.status, lifecycle.doctor, lifecycle.serve, ask.ask):
     app.command()(command)
 app.command()(ingest.ingest)

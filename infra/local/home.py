@@ -7,6 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from infra.local.errors import HomeBusy, PlatformError
 
@@ -59,9 +60,9 @@ def locked(home: Path) -> Generator[None]:
 
     Raises:
         HomeBusy: another process holds it.
+        PlatformError: home cannot be written.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / "lock").open("a+") as file:
+    with _open_lock(home) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -74,6 +75,14 @@ def locked(home: Path) -> Generator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _open_lock(home: Path) -> TextIO:
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (home / "lock").open("a+")
+    except OSError as error:
+        raise PlatformError(f"cannot write to home {str(home)!r} ({error.strerror}); set ASSAY_HOME") from error
 
 
 def _check_version(stamp: Path) -> None:

@@ -82,9 +82,10 @@ def stop(home: Path, name: str) -> bool:
     return was_alive
 
 
-def stop_strays(home: Path) -> int:
-    """End processes of this home that nobody remembers (their parent was killed); returns how many."""
-    strays = [process for process in psutil.process_iter() if _marked(process, home)]
+def stop_strays(home: Path, spared: Sequence[Running] = ()) -> int:
+    """End processes of this home whose parent was killed; returns how many. `spared` run on with their families."""
+    known = {member.pid for running in spared for member in _family(psutil.Process(running.pid))}
+    strays = [process for process in psutil.process_iter() if process.pid not in known and _marked(process, home)]
     _end(strays)
     return len(strays)
 

@@ -36,6 +36,8 @@ class Step:
     run: Callable[[], None]
     needs: tuple[str, ...] = ()
     """Parts and steps that have to be ready first."""
+    may_fail: bool = False
+    """Its failure leaves the platform running; `Platform.failures` has the sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class Platform:
 
     settings: LocalSettings
     clock: Callable[[], float] = time.monotonic
+    failures: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    """Of the last `up`: steps that may fail and did, with the reason."""
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _started: list[str] = field(default_factory=list[str], init=False)
 
@@ -82,6 +86,8 @@ class Platform:
             every = parts(self.settings)
             self._stop.clear()
             self._started.clear()
+            self.failures.clear()
+            self._end_orphans(every)
             self._check_ports(every)
             try:
                 self._run_all(every, steps, progress)
@@ -129,6 +135,11 @@ class Platform:
             pid=running.pid if running and alive else None,
             log=str(processes.log_path(root, part.name)),
         )
+
+    def _end_orphans(self, every: Sequence[Part]) -> None:
+        """A killed part may leave children that hold its port."""
+        found = (processes.find(self.settings.root, part.name) for part in every)
+        processes.stop_strays(self.settings.root, spared=[running for running in found if running and running.alive()])
 
     def _check_ports(self, every: Sequence[Part]) -> None:
         for part in every:
@@ -189,10 +200,24 @@ class Platform:
     def _do(self, step: Step, progress: Progress) -> None:
         if self._stop.is_set():
             raise PlatformError("stopped because another part failed")
+        for need in step.needs:
+            if need in self.failures:
+                self._fail(step, f"not tried, because {need!r} failed", progress)
+                return
         progress(step.name, "working", "")
         begun = self.clock()
-        step.run()
+        try:
+            step.run()
+        except Exception as error:
+            if not step.may_fail:
+                raise
+            self._fail(step, str(error), progress)
+            return
         progress(step.name, "done", f"{self.clock() - begun:.1f} s")
+
+    def _fail(self, step: Step, reason: str, progress: Progress) -> None:
+        self.failures[step.name] = reason
+        progress(step.name, "failed", reason)
 
 
 def _after(needs: Sequence[Future[None]], run: Callable[[], None], done: Future[None]) -> None:

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -112,6 +113,39 @@ class TestUp:
         psutil.wait_procs([psutil.Process(pid)], timeout=5)
         made.up()
         assert made.status()[0].state == "running"
+
+    def test_an_orphan_that_holds_the_port_is_ended(self, platform: Callable[..., Platform]) -> None:
+        """A part's child that outlived it and kept its port does not stand in the way of the next `up`."""
+        part = server("one")
+        keeper = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SERVER!r}, '{part.port}']).wait()"
+        made = platform(replace(part, command=(sys.executable, "-c", keeper)))
+        made.up()
+        parent = psutil.Process(made.status()[0].pid)
+        parent.kill()
+        psutil.wait_procs([parent], timeout=5)
+        assert processes.port_holder(part.port or 0) is not None
+        made.up()
+        assert made.status()[0].state == "running"
+
+    def test_a_step_that_may_fail_leaves_the_platform_running(self, platform: Callable[..., Platform]) -> None:
+        """Its sentence is kept, what needs it is not tried, and every part stays up."""
+
+        def refuse() -> None:
+            raise PlatformError("the evaluation did not pass")
+
+        seen: list[str] = []
+        steps = [
+            Step(name="evaluation", title="Evaluation", run=refuse, may_fail=True),
+            Step(name="promotion", title="", run=lambda: seen.append("x"), needs=("evaluation",), may_fail=True),
+        ]
+        made = platform(server("one"))
+        made.up(steps)
+        assert made.status()[0].state == "running"
+        assert made.failures == {
+            "evaluation": "the evaluation did not pass",
+            "promotion": "not tried, because 'evaluation' failed",
+        }
+        assert seen == []
 
     def test_a_part_that_dies_names_its_log_and_takes_the_others_down(
         self, platform: Callable[..., Platform], tmp_path: Path
