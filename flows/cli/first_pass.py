@@ -23,6 +23,7 @@ from registry.database import migrate, open_database
 from registry.errors import NotFound
 from registry.insights import Insight
 from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.promotion import was_promoted
 from registry.prompts.versions import PromptNotFound, PromptSource, parse_reference
 from registry.prompts.webhooks import ensure_webhook
 from registry.tenants import Keys, Tenants, Unauthenticated
@@ -133,17 +134,22 @@ class FirstPass:
         self._assay("datasets", "import", file, "--name", SAMPLE_DATASET, log="dataset")
 
     def _evaluate(self) -> None:
-        if self._alias("production") is None:
+        if self._is_first():
             selection = ("--prompt", PROMPT, "--dataset", SAMPLE_DATASET, "--tenant", SAMPLE_TENANT)
             self._assay("evaluate", "run", *selection, log="evaluation")
 
     def _promote(self) -> None:
-        if self._alias("production") is None:
+        if self._is_first():
             self._assay("prompts", "promote", PROMPT, str(self._version(PROMPT)), log="promotion")
 
     def _ask(self) -> None:
         with ApiClient.from_settings(self._settings) as api:
             self.insight = api.ask(self.question, tenant=SAMPLE_TENANT, deadline_s=QUESTION_DEADLINE_S)
+
+    def _is_first(self) -> bool:
+        """Nothing serves and nothing ever did: a version that somebody withdrew must not come back by itself."""
+        with closing(open_database(self._settings.database_url)) as database:
+            return self._alias("production") is None and not was_promoted(database, PROMPT)
 
     def _alias(self, alias: str) -> int | None:
         """The version an alias of the prompt points at; None before it is set."""

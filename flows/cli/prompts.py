@@ -20,22 +20,27 @@ def push(
 ) -> None:
     """Store a prompt as a new version in MLflow and point alias `candidate` at it.
 
-    A prompt that is the newest version already makes no new one.
+    A prompt that is the newest version already makes no new one. One with lint errors is not stored; exit 1.
     """
     import asyncio
 
     from flows.cli import console, prompt_actions, prompt_output
+    from registry.errors import Refused
     from registry.prompts.lint import lint
     from registry.prompts.schema import load_template
 
     template = load_template(file)
+    findings = lint(template)
+    if any(finding.severity == "error" for finding in findings):
+        prompt_output.print_findings(findings)
+        raise Refused(f"{template.name!r} is not stored: mend the lint errors, then push again")
     pushed = asyncio.run(prompt_actions.push(template, message))
     if as_json:
         console.print_json(prompt_output.pushed_document(pushed))
         return
     made = "is new" if pushed.created else "was there already, unchanged"
     typer.echo(f"{template.name}/{pushed.version.version} {made}; alias candidate points at it")
-    prompt_output.print_findings(lint(template))
+    prompt_output.print_findings(findings)
 
 
 @app.command()

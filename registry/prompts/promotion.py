@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from sqlalchemy import exists, select
+
 from registry.database import Database
 from registry.errors import AssayError, InvalidInput, JsonValue, Refused
 from registry.prompts.decision import Decision, check
@@ -225,6 +227,12 @@ def record_lint(
         clock=clock,
         new_id=new_id,
     )
+
+
+def was_promoted(database: Database, name: str) -> bool:
+    """Whether any version of a prompt was ever promoted; an alias withdrawn since does not matter."""
+    with database.read() as connection:
+        return connection.scalar(select(exists().where(promotions.c.prompt_name == name))) is True
 
 
 def _refusal(policy: Policy, version: PromotedVersion, decision: Decision) -> str:

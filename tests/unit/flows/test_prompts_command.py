@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from flows.cli import prompt_actions
 from flows.cli.prompts import app
 from registry.database import open_database
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, Refused
 from registry.prompts.evidence import record_evidence
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.schema import load_template, parse_template
@@ -82,6 +82,15 @@ def test_push_makes_a_candidate(mlflow: FakeMlflow) -> None:
     assert mlflow.prompts["insights"].aliases == {"candidate": "1"}
     assert mlflow.prompts["insights"].versions[0]["description"] == "why"
     assert "insights/1 was there already" in run("push", SHIPPED)
+
+
+def test_a_prompt_with_lint_errors_is_not_pushed(mlflow: FakeMlflow, tmp_path: Path) -> None:
+    """What could never be promoted does not become the candidate."""
+    file = tmp_path / "broken.yaml"
+    file.write_text(BROKEN)
+    with pytest.raises(Refused, match="mend the lint errors"):
+        run("push", file)
+    assert mlflow.prompts == {}
 
 
 def test_list_and_show(mlflow: FakeMlflow) -> None:

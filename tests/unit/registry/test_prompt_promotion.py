@@ -14,7 +14,7 @@ from registry.prompts.evidence import Evidence, evidence_for, record_evidence
 from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromptTampered
-from registry.prompts.promotion import Promoter, PromotionRefused, ServingModel, record_lint
+from registry.prompts.promotion import Promoter, PromotionRefused, ServingModel, record_lint, was_promoted
 from registry.prompts.schema import ModelParameters, PromptTemplate, Turn, Variable, content_hash
 from registry.prompts.versions import PromotedVersion
 from registry.schema import promotions
@@ -142,6 +142,15 @@ async def test_a_version_with_its_evidence_is_promoted(stage: Stage) -> None:
     assert kind == "prompt.promotion"
     assert (body["policy"], body["by"], body["promotion"]) == ("evaluation + lint", "ada", promotion.id)
     assert read_signal(stage.database, PROMPTS_SIGNAL) == 1
+
+
+async def test_a_prompt_that_was_ever_promoted_is_known(stage: Stage) -> None:
+    """`assay up` promotes a prompt that never served, and no other."""
+    assert not was_promoted(stage.database, version().name)
+    stage.evaluated(version())
+    await stage.promoter.promote(POLICY, version(), [EXTRACTIVE], "ada")
+    assert was_promoted(stage.database, version().name)
+    assert not was_promoted(stage.database, "another")
 
 
 async def test_without_evidence_the_alias_stays(stage: Stage) -> None:
