@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +33,7 @@ SETTINGS = ("MLFLOW_", "PREFECT_", "ANTHROPIC_", "OPENAI_", "QDRANT_")
 
 def main() -> int:
     """Run what was asked for; the exit code."""
+    modules = _benchmarks(sys.argv[1:])
     home = Path(os.environ.get("ASSAY_HOME") or ".assay").expanduser().absolute()
     for name in [name for name in os.environ if name.startswith(SETTINGS)]:
         del os.environ[name]
@@ -42,9 +43,7 @@ def main() -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     results: list[tuple[str, Sequence[Figure] | str]] = []
     with Progress(*columns, console=people) as progress:
-        whole = progress.add_task("benchmarks", total=None)
-        modules = list(_benchmarks(sys.argv[1:]))
-        progress.update(whole, total=len(modules))
+        whole = progress.add_task("benchmarks", total=len(modules))
         for module in modules:
             results.append((module.__name__.rpartition(".")[2], _run(module, progress, bench)))
             progress.advance(whole)
@@ -53,15 +52,14 @@ def main() -> int:
     return int(any(isinstance(found, str) or any(figure.kept is False for figure in found) for _, found in results))
 
 
-def _benchmarks(wanted: Sequence[str]) -> Iterator[ModuleType]:
-    """The modules of this folder that have a function `benchmark`, by name."""
-    names = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
-    if unknown := sorted(set(wanted) - set(names)):
-        raise SystemExit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(names)}")
-    for name in wanted or names:
-        module = importlib.import_module(f"tests.benchmarks.{name}")
-        if hasattr(module, "benchmark"):
-            yield module
+def _benchmarks(wanted: Sequence[str]) -> list[ModuleType]:
+    """The modules of this folder that have a function `benchmark`: all by name, or the ones asked for."""
+    modules = {path.stem: importlib.import_module(f"tests.benchmarks.{path.stem}") for path in FOLDER.glob("[a-z]*.py")}
+    there = {name: module for name, module in sorted(modules.items()) if hasattr(module, "benchmark")}
+    if unknown := sorted(set(wanted) - set(there)):
+        sys.stderr.write(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(there)}\n")
+        raise SystemExit(2)
+    return [there[name] for name in wanted or there]
 
 
 def _run(module: ModuleType, progress: Progress, bench: Path) -> Sequence[Figure] | str:
