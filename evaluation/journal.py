@@ -34,6 +34,9 @@ class QuestionRecord(Record):
     """Id of the insight, for the audit log."""
     provider: str | None = None
     model: str | None = None
+    """The model that answered, as the vendor names it."""
+    asked_model: str | None = None
+    """The model that was asked for, as configured."""
     cost_usd: str = "0.000000000"
     seconds: float = 0.0
     """From asking to the answer."""

@@ -131,6 +131,7 @@ async def _ask(
         insight=insight.id,
         provider=insight.provider.name,
         model=insight.provider.model,
+        asked_model=insight.provider.asked_model or insight.provider.model,
         cost_usd=insight.cost_usd,
         seconds=clock() - started,
         ranked=tuple(passage.id for passage in insight.passages or ()),

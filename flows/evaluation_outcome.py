@@ -1,6 +1,6 @@
 """The second half of an evaluation: rule, log the MLflow run, store the evidence, tell people.
 
-* MixedModels (Conflict) - more than one model answered, and evidence holds for one
+* MixedModels (Conflict) - more than one model was asked, and evidence holds for one
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ NO_MODEL = "none"
 
 
 class MixedModels(Conflict):
-    """More than one model answered, and evidence holds for one."""
+    """More than one model was asked, and evidence holds for one."""
 
     code = "mixed-models"
 
@@ -38,6 +38,9 @@ class Outcome:
     baseline: Answered | None
     provider: str
     model: str
+    """The model that was asked for, as configured: what a policy asks about before it promotes."""
+    answered: tuple[str, ...]
+    """The models that answered, as the vendor names them, e.g. with a date."""
     ruling: Ruling
     run: LoggedRun
     evidence: str | None
@@ -50,10 +53,11 @@ def conclude(
     """Rule, log the MLflow run and store the evidence.
 
     Raises:
-        MixedModels: more than one model answered.
+        MixedModels: more than one model was asked.
         RunsUnavailable: MLflow does not take the run; resume to log it later.
     """
-    provider, model = _answered_by([*candidate.records, *(baseline.records if baseline else ())])
+    records = [*candidate.records, *(baseline.records if baseline else ())]
+    provider, model = _asked(records)
     floors = {
         name: floor
         for requirement in prepared.policy.requires
@@ -68,6 +72,7 @@ def conclude(
         baseline=baseline,
         provider=provider,
         model=model,
+        answered=tuple(sorted({each.model for each in records if each.model and each.provider != NO_MODEL})),
         ruling=ruling,
         run=logged,
         evidence=None,
@@ -75,10 +80,14 @@ def conclude(
     return replace(outcome, evidence=_store(outcome, services)) if prepared.order.split == "test" else outcome
 
 
-def _answered_by(records: Sequence[QuestionRecord]) -> tuple[str, str]:
-    """Provider and model of all answers that a model wrote."""
+def _asked(records: Sequence[QuestionRecord]) -> tuple[str, str]:
+    """Provider and asked model of all answers that a model wrote."""
     models = sorted(
-        {(each.provider or "", each.model or "") for each in records if each.provider not in {None, NO_MODEL}}
+        {
+            (each.provider, each.asked_model or each.model or "")
+            for each in records
+            if each.provider is not None and each.provider != NO_MODEL
+        }
     )
     if len(models) > 1:
         names = ", ".join(" ".join(model) for model in models)
@@ -104,6 +113,7 @@ def _store(outcome: Outcome, services: EvaluationServices) -> str:
             "metrics": {name: estimate.value for name, estimate in outcome.candidate.summary.metrics.items()},
             "reasons": list(outcome.ruling.reasons),
             "evaluation": prepared.id,
+            "answered_by": list(outcome.answered),
             "dataset_sha256": prepared.dataset.info.sha256,
             "against": prepared.baseline.version if prepared.baseline else None,
         },
@@ -201,6 +211,7 @@ def document(outcome: Outcome) -> dict[str, JsonValue]:
         "against": outcome.baseline.version.version if outcome.baseline else None,
         "provider": outcome.provider,
         "model": outcome.model,
+        "answered_by": list(outcome.answered),
         "dataset": {"name": prepared.dataset.info.name, "sha256": prepared.dataset.info.sha256},
         "split": prepared.order.split,
         "verdict": outcome.ruling.verdict,

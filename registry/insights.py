@@ -108,6 +108,9 @@ class ProviderRef(Record):
 
     name: str
     model: str
+    """The model that answered, as the vendor names it."""
+    asked_model: str = ""
+    """The model that was asked for, as configured; empty in insights of earlier releases."""
     attempts: int = 1
 
 

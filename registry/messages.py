@@ -1,10 +1,10 @@
 """What goes to a language model and what comes back: the records that every room shares."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
-from registry.errors import JsonValue
+from registry.errors import InvalidInput, JsonValue
 from registry.insights import MetricSeries, Passage
 
 Role = Literal["system", "user", "assistant"]
@@ -21,7 +21,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one or more attempts, in buckets that do not overlap (except `reasoning`)."""
+    """Tokens of one or more attempts, in buckets that do not overlap (except `reasoning`).
+
+    Raises:
+        InvalidInput: a bucket is negative or no whole number.
+    """
 
     input: int = 0
     """Prompt tokens billed at the full rate. Excludes cache reads and writes."""
@@ -35,6 +39,12 @@ class Usage:
     """Generated tokens, reasoning included."""
     reasoning: int = 0
     """The part of `output` that was reasoning; never added to a total."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no vendor can have counted: it would make a price of its own."""
+        counts: tuple[object, ...] = astuple(self)
+        if any(not isinstance(count, int) or count < 0 for count in counts):
+            raise InvalidInput(f"tokens are counted in whole numbers from 0, not {counts}")
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -76,6 +86,19 @@ class CompletionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at a model that a vendor may bill, whether it gave an answer or not."""
+
+    provider: str
+    """Name of the provider in the chain."""
+    model: str
+    """The model that answered, as the vendor names it; the one that was asked for when none did."""
+    asked_model: str
+    """The model that was asked for, as configured."""
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One answer of a language model."""
 
@@ -86,11 +109,26 @@ class Completion:
     provider: str
     """Name of the provider in the chain, e.g. `openai`."""
     model: str
-    """The model that actually answered, as the vendor names it."""
+    """The model that actually answered, as the vendor names it: often the asked one with a date."""
+    asked_model: str = ""
+    """The model that was asked for, as configured; the one that answered when nobody says."""
     request_id: str | None = None
     """The vendor's id of the call, for support cases."""
     attempts: int = 1
     """Attempts spent, failed ones included."""
+    failed: tuple[Attempt, ...] = ()
+    """Attempts before this answer that gave none and used tokens all the same."""
+
+    def __post_init__(self) -> None:
+        """Without an asked model, the one that answered was asked."""
+        if not self.asked_model:
+            object.__setattr__(self, "asked_model", self.model)
+
+    @property
+    def billed(self) -> tuple[Attempt, ...]:
+        """All attempts that used tokens, this answer's the last."""
+        own = Attempt(provider=self.provider, model=self.model, asked_model=self.asked_model, usage=self.usage)
+        return (*self.failed, own)
 
 
 Complete = Callable[[CompletionRequest], Awaitable[Completion]]

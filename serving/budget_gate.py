@@ -10,14 +10,12 @@ from datetime import UTC, datetime
 
 from registry.errors import Refused
 from registry.messages import CompletionRequest, Usage
-from registry.money.prices import cost_nano_usd, format_usd
+from registry.money.prices import Price, cost_nano_usd, format_usd
 
 BYTES_PER_TOKEN = 3
 """Below the 3.5 to 4.5 of common tokenizers on prose, so that the estimate errs upwards."""
 OUTPUT_TOKENS_MIN = 64
 """Fewer do not hold a cited sentence."""
-
-Price = Callable[[str, str, Usage, datetime], int]
 
 
 class BudgetExceeded(Refused):

@@ -84,6 +84,8 @@ class OpenCall:
         self._index = index
         self._call = call
         self.closed = False
+        self.spent: dict[str, JsonValue] = {}
+        """What models have used and cost so far, in case no answer comes of it."""
 
     async def close(self, outcome: Outcome, body: dict[str, JsonValue]) -> AuditPosition:
         """Write the outcome; it is durable when this returns.
@@ -177,7 +179,7 @@ class CallLog:
         return OpenCall(self._log, index, call)
 
     async def _close_failed(self, opened: OpenCall, outcome: Outcome, error: BaseException) -> None:
-        body: dict[str, JsonValue] = {"error": type(error).__name__}
+        body: dict[str, JsonValue] = {"error": type(error).__name__, **opened.spent}
         if isinstance(error, AssayError):
             body["code"] = error.code
         try:

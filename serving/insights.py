@@ -15,18 +15,20 @@ from registry.audit.log import commitment
 from registry.errors import AssayError, InvalidInput, JsonValue
 from registry.insight_records import InsightRecords
 from registry.insights import Insight, Passage, PromptRef, ProviderRef, Question, UsageRecord
-from registry.messages import Complete, Completion, CompletionRequest, Material, Usage
-from registry.money.prices import cost_nano_usd, format_usd, parse_usd
+from registry.messages import Attempt, Complete, Completion, CompletionRequest, Material, Usage
+from registry.money.prices import Price, cost_nano_usd, format_usd, parse_usd
 from registry.prompts.policy import Policy, UseCaseNotFound
 from registry.prompts.rendering import Value, call_key, render
 from registry.prompts.versions import PromotedVersion
 from registry.tenants import Principal
 from serving.active_prompt import ActivePrompts
-from serving.budget_gate import BudgetGate, Price
+from serving.budget_gate import BudgetGate
 from serving.call_log import Call, CallLog, DeadlineExceeded, OpenCall, messages_commitment, to_the_end
 from serving.grounding import Grounded, ground
 from serving.metrics import Metrics
+from serving.providers.base import ProviderError
 from serving.retrieval import Retrieve
+from serving.spending import Spending, spending
 
 NO_DOCUMENTS = "This tenant has no documents yet, so there is nothing to answer from."
 NO_MATCH = "None of this tenant's documents match the filters, so there is nothing to answer from."
@@ -113,16 +115,15 @@ class Insights:
                 with self._metrics.stage("retrieve"):
                     passages = await self._retrieve(call.tenant, question, version.template)
                 if not passages and not question.metrics:
-                    draft = self._nothing_to_go_on(call, version)
+                    draft, spent = self._nothing_to_go_on(call, version), Spending()
                 else:
                     request = self._render(call, version, passages, left_s)
                     with self._metrics.stage("complete"):
-                        completion = await self._complete(request)
+                        completion, spent = await self._ask(entry, request)
                     with self._metrics.stage("ground"):
                         draft = _check(call, version, passages, request, completion)
-                cost = self._cost(draft.completion)
             with self._metrics.stage("seal"):
-                return await to_the_end(self._seal(entry, call, draft, cost))
+                return await to_the_end(self._seal(entry, call, draft, spent))
 
     async def look_up(self, insight_id: str, caller: Principal, *, tenant: str | None) -> Insight:
         """A stored insight as it stands now; who read it goes into the audit log.
@@ -182,15 +183,24 @@ class Insights:
         limit = None if question.max_cost_usd is None else parse_usd(question.max_cost_usd)
         return self._gate.admit(request, limit)
 
-    def _cost(self, completion: Completion) -> int:
-        if completion.provider == NOBODY:
-            return 0
-        now = datetime.fromtimestamp(self._clock(), UTC)
-        return self._price(completion.provider, completion.model, completion.usage, now)
+    async def _ask(self, entry: OpenCall, request: CompletionRequest) -> tuple[Completion, Spending]:
+        """The models' answer, with what it and the attempts before it cost; also when there is none."""
+        try:
+            completion = await self._complete(request)
+        except ProviderError as error:
+            self._spend(entry, error.billed)
+            raise
+        return completion, self._spend(entry, completion.billed)
 
-    async def _seal(self, entry: OpenCall, call: Call, draft: Draft, cost: int) -> Insight:
+    def _spend(self, entry: OpenCall, attempts: Sequence[Attempt]) -> Spending:
+        spent = spending(attempts, datetime.fromtimestamp(self._clock(), UTC), self._price)
+        spent.count(self._metrics)
+        entry.spent = spent.audited()
+        return spent
+
+    async def _seal(self, entry: OpenCall, call: Call, draft: Draft, spent: Spending) -> Insight:
         """Write the outcome, then the record that carries its position."""
-        position = await entry.close("served", _outcome_body(call, draft, cost))
+        position = await entry.close("served", _outcome_body(call, draft, spent))
         completion, version = draft.completion, draft.version
         insight = Insight(
             id=call.id,
@@ -201,9 +211,14 @@ class Insights:
             passages=list(draft.passages),
             abstained=draft.grounded.abstained,
             prompt=PromptRef(name=version.name, version=version.version, alias=version.alias),
-            provider=ProviderRef(name=completion.provider, model=completion.model, attempts=completion.attempts),
-            usage=UsageRecord(**asdict(completion.usage)),
-            cost_usd=format_usd(cost),
+            provider=ProviderRef(
+                name=completion.provider,
+                model=completion.model,
+                asked_model=completion.asked_model,
+                attempts=completion.attempts,
+            ),
+            usage=UsageRecord(**asdict(spent.usage)),
+            cost_usd=format_usd(spent.cost_nano_usd),
             audit=position,
             created_at=datetime.fromtimestamp(self._clock(), UTC),
         )
@@ -213,15 +228,9 @@ class Insights:
             # Whatever kept the record from being stored, the log must not go on saying that it was served.
             await entry.correct(error.code if isinstance(error, AssayError) else "internal-error")
             raise
-        self._count(insight, completion, cost)
-        return insight
-
-    def _count(self, insight: Insight, completion: Completion, cost: int) -> None:
         for claim in insight.claims or ():
             self._metrics.claims.labels(insight.use_case, str(claim.grounded).lower()).inc()
-        for bucket, tokens in asdict(completion.usage).items():
-            self._metrics.tokens.labels(completion.provider, completion.model, bucket).inc(tokens)
-        self._metrics.cost.labels(completion.provider, completion.model).inc(cost)
+        return insight
 
 
 def _check(
@@ -258,19 +267,18 @@ async def _within(seconds: float) -> AsyncGenerator[Callable[[], float]]:
         raise DeadlineExceeded(f"no answer within {seconds:g} s; allow more with deadline_s") from error
 
 
-def _outcome_body(call: Call, draft: Draft, cost: int) -> dict[str, JsonValue]:
+def _outcome_body(call: Call, draft: Draft, spent: Spending) -> dict[str, JsonValue]:
     """Ids, hashes and commitments of an answer."""
     completion, version = draft.completion, draft.version
     sent = [message.content for message in draft.request.messages] if draft.request else []
-    usage: dict[str, JsonValue] = dict(asdict(completion.usage))
     return {
         "prompt": {"name": version.name, "version": version.version, "content_hash": version.content_hash},
         "provider": completion.provider,
         "model": completion.model,
+        "asked_model": completion.asked_model,
         "attempts": completion.attempts,
         "vendor_request": completion.request_id,
-        "usage": usage,
-        "cost_nano_usd": cost,
+        **spent.audited(),
         "passages": [passage.id for passage in draft.passages],
         "messages": messages_commitment(sent, call.salt),
         "completion": commitment(completion.text, call.salt),

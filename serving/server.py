@@ -1,5 +1,6 @@
 """Runs the application under uvicorn, with as many worker processes as asked for."""
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +11,9 @@ import uvicorn
 from registry.database import open_database
 from serving.json_logs import log_config
 from serving.metrics import SHARED_DIRECTORY
+from serving.providers.chain import build_providers
 from serving.settings import ServingSettings
-from serving.wiring import load_policies
+from serving.wiring import load_policies, provider_policy
 
 GRACE_S = 20
 """How long calls in flight may go on after the process is told to stop."""
@@ -62,6 +64,7 @@ def _require_startable(settings: ServingSettings) -> None:
     for secret in (settings.master_key, settings.webhook_secret, settings.engine_key):
         del secret  # reading it is the check
     load_policies(settings.policies)
+    asyncio.run(build_providers(settings.providers, provider_policy(settings)).aclose())
     open_database(settings.database_url).close()
 
 

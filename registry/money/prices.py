@@ -5,6 +5,7 @@ once for each (provider, model, day) and kept as integers; a price is then a few
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_CEILING, Decimal
@@ -12,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.messages import Usage
+from registry.messages import Attempt, Usage
 
 NANO = 1_000_000_000
 """Nano-USD in one US dollar."""
@@ -78,6 +79,24 @@ def cost_nano_usd(provider: str, model: str, usage: Usage, at: datetime) -> int:
         + usage.output * rates.output
     )
     return -(-total // MILLION)
+
+
+Price = Callable[[str, str, Usage, datetime], int]
+"""Provider, model, usage and time to nano-USD, as `cost_nano_usd` does."""
+
+
+def attempt_nano_usd(attempt: Attempt, at: datetime, price: Price = cost_nano_usd) -> int:
+    """What one attempt costs: at the price of the model that answered, or of the asked one where that has none.
+
+    A vendor may answer under a name that no price table knows yet; the call is made and paid for by then.
+
+    Raises:
+        UnpricedModel: neither has a price.
+    """
+    try:
+        return price(attempt.provider, attempt.model, attempt.usage, at)
+    except UnpricedModel:
+        return price(attempt.provider, attempt.asked_model, attempt.usage, at)
 
 
 def format_usd(nano: int) -> str:

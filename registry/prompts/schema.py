@@ -73,7 +73,7 @@ class ModelParameters(Record):
     top_k: Annotated[int, Field(ge=1, le=50)] = 8
     """Most passages to retrieve."""
     score_min: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Passages and sentences scoring less are left out."""
+    """Least score of a sentence that provider `extractive` answers with; 0 means its own. Nothing else reads it."""
     claims_max: Annotated[int, Field(ge=1, le=50)] = 5
     """Most claims in an answer."""
 

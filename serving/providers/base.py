@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from registry.errors import JsonValue, Unavailable
-from registry.messages import Completion, CompletionRequest, Usage
+from registry.messages import Attempt, Completion, CompletionRequest, Usage
 
 RETRY_AFTER_S_MAX = 3_600.0
 """A vendor that asks for more than an hour is taken to mean an hour."""
@@ -60,14 +60,19 @@ class ProviderError(Unavailable):
         message: str,
         *,
         usage: Usage | None = None,
+        model: str | None = None,
         request_id: str | None = None,
         details: Mapping[str, JsonValue] | None = None,
     ) -> None:
         super().__init__(message, **(details or {}))
         self.usage = usage
         """Tokens that the vendor bills for the failed attempt; None when nothing was generated or reported."""
+        self.model = model
+        """The model that answered, as the vendor names it; None when none did or the vendor does not say."""
         self.request_id = request_id
         """The vendor's id of the call, for support cases."""
+        self.billed: tuple[Attempt, ...] = ()
+        """Every attempt of the call that used tokens, this one included; the chain fills it in."""
 
 
 class Transient(ProviderError):

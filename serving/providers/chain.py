@@ -7,13 +7,15 @@ request that is wrong everywhere, and content that a vendor refused, do not.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from registry.errors import InvalidInput, JsonValue
-from registry.messages import Completion, CompletionRequest
+from registry.messages import Attempt, Completion, CompletionRequest, Usage
+from registry.money.prices import UnpricedModel, cost_nano_usd
 from serving.providers.base import (
     AuthenticationFailed,
     ContentRefused,
@@ -71,7 +73,9 @@ class Chain:
         return self.providers[0].model
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        """Ask the providers in order, all within `request.timeout_s`; `attempts` counts the failed ones too.
+        """Ask the providers in order, all within `request.timeout_s`.
+
+        `attempts` counts the failed ones too; those that used tokens stand in `failed`, or in `billed` of the error.
 
         Raises:
             ProvidersUnavailable: none answered.
@@ -87,7 +91,8 @@ class Chain:
             share = 1.0 if position == len(self.providers) - 1 else EARLIER_SHARE
             try:
                 completion = await provider.complete(replace(request, timeout_s=left_s * share))
-            except ContentRefused:
+            except ContentRefused as error:
+                error.billed = _billed([*failures, (provider, error)])
                 raise
             except ProviderError as error:
                 logger.warning("provider %s failed: %s", provider.name, type(error).__name__)
@@ -95,7 +100,7 @@ class Chain:
                 if not isinstance(error, WORTH_ANOTHER_PROVIDER):
                     break
             else:
-                return replace(completion, attempts=completion.attempts + len(failures))
+                return replace(completion, attempts=completion.attempts + len(failures), failed=_billed(failures))
         raise _unavailable(failures)
 
     async def aclose(self) -> None:
@@ -109,6 +114,7 @@ def build_providers(names: Sequence[str], policy: ProviderPolicy) -> Chain:
 
     Raises:
         InvalidInput: an unknown or repeated name, or a setting that a named provider needs and nobody gave.
+        UnpricedModel: nobody knows what the model of a vendor costs.
     """
     cleaned = [name.strip() for name in names if name.strip()]
     known = ", ".join(_FACTORIES)
@@ -121,9 +127,29 @@ def build_providers(names: Sequence[str], policy: ProviderPolicy) -> Chain:
     return Chain([_FACTORIES[name](policy) for name in cleaned])
 
 
+def _billed(failures: Sequence[tuple[Provider, ProviderError]]) -> tuple[Attempt, ...]:
+    """The failed attempts that used tokens."""
+    return tuple(
+        Attempt(
+            provider=provider.name,
+            model=error.model or provider.model,
+            asked_model=provider.model,
+            usage=error.usage,
+        )
+        for provider, error in failures
+        if error.usage is not None
+    )
+
+
 def _unavailable(failures: Sequence[tuple[Provider, ProviderError]]) -> ProvidersUnavailable:
     tried: list[JsonValue] = [
-        {"provider": provider.name, "model": provider.model, "error": type(error).__name__, "message": error.message}
+        {
+            "provider": provider.name,
+            "model": provider.model,
+            "error": type(error).__name__,
+            "message": error.message,
+            **({"usage": asdict(error.usage)} if error.usage is not None else {}),
+        }
         for provider, error in failures
     ]
     waits = [error.retry_after_s for _, error in failures if isinstance(error, RateLimited) and error.retry_after_s]
@@ -131,7 +157,9 @@ def _unavailable(failures: Sequence[tuple[Provider, ProviderError]]) -> Provider
     if waits:
         details["retry_after_s"] = min(waits)
     names = ", ".join(f"{provider.name} ({error.message})" for provider, error in failures)
-    return ProvidersUnavailable(f"no provider answered: {names}", details=details)
+    unavailable = ProvidersUnavailable(f"no provider answered: {names}", details=details)
+    unavailable.billed = _billed(failures)
+    return unavailable
 
 
 # Imports stand inside the factories: an SDK costs a second of start and tens of megabytes.
@@ -156,6 +184,13 @@ def _openai(policy: ProviderPolicy) -> Provider:
         raise InvalidInput("ASSAY_PROVIDERS names 'openai'; set OPENAI_API_KEY (any word, if the server wants none)")
     if not policy.openai_model:
         raise InvalidInput("ASSAY_PROVIDERS names 'openai'; set ASSAY_OPENAI_MODEL to the model to ask for")
+    try:
+        cost_nano_usd("openai", policy.openai_model, Usage(), datetime.now(UTC))
+    except UnpricedModel as error:
+        raise UnpricedModel(
+            f"ASSAY_OPENAI_MODEL names {policy.openai_model!r}, and nobody knows what it costs; name a model with a "
+            "price, or use provider 'local' for a model on your own hardware (docs/providers.md)"
+        ) from error
     base_url = policy.openai_base_url or OPENAI_URL
     return OpenAI(api_key=policy.openai_api_key, model=policy.openai_model, base_url=base_url)
 

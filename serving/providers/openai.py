@@ -131,32 +131,32 @@ class OpenAI:
         words = words if isinstance(words, str) else ""
         stop: StopReason = "refusal" if refusal else _STOPS.get(str(choice.get("finish_reason")), "other")
         usage = self._usage(document.get("usage"), request, words)
-        if stop != "refusal":
-            self._check(words, stop, request, usage, request_id)
-        answered = document.get("model")
+        named = document.get("model")
+        answered = named if isinstance(named, str) and named else self.model
+        if stop != "refusal" and (wrong := self._misses(words, stop, request)) is not None:
+            raise SchemaFailure(wrong, usage=usage, model=answered, request_id=request_id)
         return Completion(
             text=words,
             stop_reason=stop,
             usage=usage,
             provider=self.name,
-            model=answered if isinstance(answered, str) and answered else self.model,
+            model=answered,
+            asked_model=self.model,
             request_id=request_id or (document["id"] if isinstance(document.get("id"), str) else None),
         )
 
-    def _check(
-        self, text: str, stop: StopReason, request: CompletionRequest, usage: Usage, request_id: str | None
-    ) -> None:
+    def _misses(self, text: str, stop: StopReason, request: CompletionRequest) -> str | None:
+        """What the answer lacks, in a sentence; None when it is as asked for."""
         wanted = request.output_schema
         if text.strip() and (wanted is None or _fits(text, wanted)):
-            return
+            return None
         why = (
             f"stopped at {request.max_output_tokens} tokens; raise max_output_tokens"
             if stop == "max_tokens"
             else "the model may not be able to"
         )
         what = "with any text" if wanted is None else "with the JSON of the output schema"
-        message = f"{self.name} did not answer {what}: {why}"
-        raise SchemaFailure(message, usage=usage, request_id=request_id)
+        return f"{self.name} did not answer {what}: {why}"
 
     def _usage(self, given: Any, request: CompletionRequest, answer: str) -> Usage:
         usage = cast("dict[str, Any]", given) if isinstance(given, dict) else {}

@@ -27,6 +27,7 @@ def fake_insight(
     abstained: bool = False,
     status: InsightStatus = "served",
     model: str = "fake-1",
+    asked_model: str = "",
 ) -> Insight:
     """An insight whose one claim cites these passages and metrics."""
     evidence = [Evidence(kind="passage", id=key, quote="q") for key in cites]
@@ -40,7 +41,7 @@ def fake_insight(
         passages=[Passage(id=key, document="a.md", score=1.0, text="t") for key in retrieved],
         abstained=abstained,
         prompt=PromptRef(name="insights", version=1, alias=""),
-        provider=ProviderRef(name="fake", model=model),
+        provider=ProviderRef(name="fake", model=model, asked_model=asked_model),
         usage=UsageRecord(),
         cost_usd="0.000000000",
         audit=AuditPosition(log="test", index=0),

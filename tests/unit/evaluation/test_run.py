@@ -43,6 +43,7 @@ async def test_records_come_in_the_order_of_the_rows(tmp_path: Path) -> None:
         insight="ins_1",
         provider="fake",
         model="fake-1",
+        asked_model="fake-1",
         checks={
             "abstention_right": 1.0,
             "citation_supports": None,

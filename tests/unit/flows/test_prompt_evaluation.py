@@ -190,6 +190,16 @@ async def test_comparing_a_version_with_itself_is_refused(services: FakeServices
         await evaluate(services, FakeRuns(), against="insights/1")
 
 
+async def test_evidence_is_for_the_model_that_is_configured(services: FakeServices) -> None:
+    """A vendor answers under dated names; policies ask about the configured one, and the details keep the others."""
+    services.targets[1] = FakeTarget(lambda q: fake_insight(model=f"m-2026-0{1 + ('0' in q)}-01", asked_model="m"))
+    outcome = await evaluate(services, FakeRuns())
+    [stored] = evidence_for(services.database, "insights", FIRST.content_hash)
+    assert (stored.provider, stored.model) == ("fake", "m")
+    assert stored.details["answered_by"] == ["m-2026-01-01", "m-2026-02-01"]
+    assert document(outcome)["answered_by"] == ["m-2026-01-01", "m-2026-02-01"]
+
+
 async def test_two_models_make_no_evidence(services: FakeServices) -> None:
     """When a fallback answered some questions, the evidence would hold for neither."""
     services.targets[1] = FakeTarget(lambda q: fake_insight(model="fake-1" if "0" in q else "fake-2"))

@@ -1,5 +1,6 @@
 """Tokens into money."""
 
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import InvalidInput
-from registry.messages import Usage
-from registry.money.prices import UnpricedModel, cost_nano_usd, format_usd, parse_usd
+from registry.messages import Attempt, Usage
+from registry.money.prices import UnpricedModel, attempt_nano_usd, cost_nano_usd, format_usd, parse_usd
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TEXT_MODELS = [
@@ -21,6 +22,7 @@ TEXT_MODELS = [
     for model in provider.models
     if (price := model.get_prices(NOW)).input_mtok is not None and price.output_mtok is not None
 ]
+BUCKETS = [field.name for field in fields(Usage)]
 tokens = st.integers(0, 2_000_000)
 usages = st.builds(Usage, input=tokens, cache_read=tokens, cache_write_5m=tokens, cache_write_1h=tokens, output=tokens)
 
@@ -62,6 +64,24 @@ class TestCost:
         """The name that a vendor's answer carries has the price of its family."""
         usage = Usage(input=1_000, output=100)
         assert cost_nano_usd("openai", "gpt-5-mini-2025-08-07", usage, NOW) == 450_000
+
+    @given(bucket=st.sampled_from(BUCKETS), count=st.integers(max_value=-1) | st.floats())
+    def test_tokens_are_counted_from_zero(self, bucket: str, count: float) -> None:
+        """A negative or broken count is refused where it is made, before it can lower a price."""
+        with pytest.raises(InvalidInput, match="whole numbers"):
+            Usage(**{bucket: count})  # pyright: ignore[reportArgumentType] - the wrong type is the test
+
+    def test_an_attempt_costs_what_the_answering_model_costs(self) -> None:
+        """The vendor's name for the model that answered decides, not the one that was asked for."""
+        attempt = Attempt(provider="openai", model="gpt-5", asked_model="gpt-5-mini", usage=Usage(output=1_000))
+        assert attempt_nano_usd(attempt, NOW) == cost_nano_usd("openai", "gpt-5", attempt.usage, NOW)
+
+    def test_an_answer_under_an_unknown_name_costs_what_was_asked_for(self) -> None:
+        """A name that no table knows yet is priced as the configured model; with neither known there is no price."""
+        attempt = Attempt(provider="openai", model="house-7", asked_model="gpt-5-mini", usage=Usage(output=1_000))
+        assert attempt_nano_usd(attempt, NOW) == cost_nano_usd("openai", "gpt-5-mini", attempt.usage, NOW)
+        with pytest.raises(UnpricedModel):
+            attempt_nano_usd(replace(attempt, asked_model="house-8"), NOW)
 
     @pytest.mark.parametrize("provider", ["extractive", "scripted", "local"])
     def test_own_hardware_costs_nothing(self, provider: str) -> None:

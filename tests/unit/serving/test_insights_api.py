@@ -25,7 +25,7 @@ async def test_an_answer_is_cited_priced_and_sealed(filled: Any) -> None:
         "passages": None,
         "abstained": False,
         "prompt": {"name": "insights", "version": 1, "alias": "production", "arm": None},
-        "provider": {"name": "scripted", "model": "scripted", "attempts": 1},
+        "provider": {"name": "scripted", "model": "scripted", "asked_model": "scripted", "attempts": 1},
         "usage": {
             "input": 100,
             "cache_read": 0,
@@ -76,7 +76,7 @@ async def test_an_empty_corpus_is_answered_honestly_without_a_model(api: Any) ->
     answer = (await api.ask()).json()
     assert (answer["status"], answer["abstained"], answer["claims"]) == ("served", True, [])
     assert "no documents" in answer["answer"]
-    assert answer["provider"] == {"name": "none", "model": "none", "attempts": 0}
+    assert answer["provider"] == {"name": "none", "model": "none", "asked_model": "none", "attempts": 0}
     assert api.provider.requests == []
 
 

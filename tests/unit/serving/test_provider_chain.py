@@ -3,12 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from registry.errors import InvalidInput
-from registry.messages import Completion, CompletionRequest, Message, Usage
+from registry.messages import Attempt, Completion, CompletionRequest, Message, Usage
 from serving.providers.base import (
     AuthenticationFailed,
     ContentRefused,
@@ -113,6 +114,26 @@ class TestFallback:
             "retry_after_s": 7,
         }
 
+    async def test_failed_attempts_that_cost_are_kept(self) -> None:
+        """Tokens of a failed attempt go with the answer of the next provider, under the model that used them."""
+        used = SchemaFailure("no JSON", usage=Usage(input=7, output=3), model="a-1-dated")
+        completion = await Chain(
+            [FakeProvider("a", used), FakeProvider("x", Overloaded("5xx")), FakeProvider("b")]
+        ).complete(REQUEST)
+        failed = Attempt(provider="a", model="a-1-dated", asked_model="a-1", usage=Usage(input=7, output=3))
+        own = Attempt(provider="b", model="b-1", asked_model="b-1", usage=Usage())
+        assert (completion.failed, completion.billed, completion.attempts) == ((failed,), (failed, own), 3)
+
+    @pytest.mark.parametrize("last", [Overloaded, ContentRefused])
+    async def test_what_was_spent_without_an_answer_is_told(self, last: type[ProviderError]) -> None:
+        """When nobody answers, or content is refused, the error carries what the attempts used."""
+        used = SchemaFailure("no JSON", usage=Usage(input=7, output=3))
+        with pytest.raises(ProviderError) as caught:
+            await Chain([FakeProvider("a", used), FakeProvider("b", last("no"))]).complete(REQUEST)
+        assert [(each.provider, each.usage) for each in caught.value.billed] == [("a", Usage(input=7, output=3))]
+        tried: Any = caught.value.details.get("tried")
+        assert tried is None or [each.get("usage", {}).get("input") for each in tried] == [7, None]
+
     async def test_one_deadline(self) -> None:
         """An earlier provider may use half of the time left, the last one all of it."""
         first, second = FakeProvider("a", TimedOut("late"), takes_s=4.0), FakeProvider("b")
@@ -148,6 +169,13 @@ class TestBuildProviders:
             (["extractive", "extractive"], ProviderPolicy(), "each provider once"),
             (["openai"], ProviderPolicy(openai_model="m"), "set OPENAI_API_KEY"),
             (["openai"], ProviderPolicy(openai_api_key=SecretStr("k")), "set ASSAY_OPENAI_MODEL"),
+            (
+                ["openai"],
+                ProviderPolicy(
+                    openai_api_key=SecretStr("k"), openai_model="m", openai_base_url="https://models.example/v1"
+                ),
+                "ASSAY_OPENAI_MODEL names 'm', and nobody knows what it costs; .* provider 'local'",
+            ),
             (["scripted"], ProviderPolicy(), "set ASSAY_SCRIPT"),
             (["scripted"], ProviderPolicy(script=Path("no-such.yaml")), "cannot be read"),
         ],
@@ -161,7 +189,7 @@ class TestBuildProviders:
         """The chain stands in the order of the names, and its model is the first one's."""
         script = tmp_path / "script.yaml"
         script.write_text("[{answer: yes}]".replace("yes", "'yes'"))
-        policy = ProviderPolicy(script=script, openai_api_key=SecretStr("k"), openai_model="m")
+        policy = ProviderPolicy(script=script, openai_api_key=SecretStr("k"), openai_model="gpt-5-mini")
         chain = build_providers(["scripted", " openai", "local", "extractive"], policy)
         assert [provider.name for provider in chain.providers] == ["scripted", "openai", "local", "extractive"]
         assert chain.model == "scripted-1"

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from registry.database import DatabaseUnavailable
 from registry.errors import InvalidInput
+from registry.money.prices import UnpricedModel
 from serving.server import run
 from serving.settings import ExposedWithoutGuard, ServingSettings
 
@@ -63,7 +64,7 @@ def test_the_chain_follows_the_keys_present(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_would_stop_every_worker_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its keys or its database the server does not start a worker."""
+    """Without its keys, its database or a price for its model the server does not start a worker."""
     started: list[object] = []
     monkeypatch.setattr("uvicorn.run", lambda *_args, **_options: started.append(1))
     with pytest.raises(InvalidInput, match="assay up"):
@@ -72,6 +73,11 @@ def test_what_would_stop_every_worker_is_said_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ASSAY_WEBHOOK_SECRET", "planted")
     monkeypatch.setenv("QDRANT_API_KEY", "planted")
     with pytest.raises(DatabaseUnavailable):
+        run(workers=2)
+    monkeypatch.setenv("OPENAI_API_KEY", "planted")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://models.example/v1")
+    monkeypatch.setenv("ASSAY_OPENAI_MODEL", "house-7")
+    with pytest.raises(UnpricedModel, match="ASSAY_OPENAI_MODEL names 'house-7'"):
         run(workers=2)
     assert started == []
 

@@ -1,0 +1,94 @@
+"""From questions to a promotion with a vendor that answers under dated names: evidence has to be found again."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.fake_openai import FakeOpenAI
+from fakes.fake_serving import FakePromptStore, add_document, fake_corpus, prompt_version
+from pydantic import SecretStr
+
+from flows.evaluation_outcome import conclude
+from flows.prompt_evaluation import Order, answer, prepare
+from flows.wiring import EvaluationServices
+from registry.datasets import Datasets, GroundTruthRow
+from registry.prompts.decision import check
+from registry.prompts.evidence import evidence_for
+from registry.prompts.policy import load_policy
+from registry.prompts.versions import PromptReference
+from registry.runs import LoggedRun, RunReport
+from registry.tenants import Tenants
+from serving.providers.chain import ProviderPolicy, build_providers
+from serving.settings import ServingSettings
+from serving.wiring import build
+
+pytestmark = pytest.mark.contract
+
+POLICY = """
+use_case: insights
+prompt: insights
+requires: [{kind: evaluation, floors: {answer_right: 0.5}}]
+"""
+MODEL = "gpt-5-mini"
+VERSION = prompt_version()
+
+
+class FakeSource:
+    """Knows one version."""
+
+    async def find(self, _reference: PromptReference) -> Any:
+        """That version."""
+        return VERSION
+
+
+class FakeRuns:
+    """Takes every run."""
+
+    def log(self, _report: RunReport) -> LoggedRun:
+        """Give it an id."""
+        return LoggedRun(id="run-1", url="http://mlflow/run-1")
+
+
+@pytest.fixture
+async def services(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[EvaluationServices]:
+    """The real serving code with the real adapter at a fake vendor, and one document."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "insights.yaml").write_text(POLICY)
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
+    monkeypatch.setenv("ASSAY_MASTER_KEY", "ab" * 32)
+    monkeypatch.setenv("ASSAY_WEBHOOK_SECRET", "planted-webhook-secret")
+    monkeypatch.setenv("QDRANT_API_KEY", "planted-engine-key")
+    monkeypatch.setenv("ASSAY_POLICIES", str(tmp_path / "policies"))
+    corpus = fake_corpus()
+    await add_document(corpus, "acme", "parcels.md", "Nine of ten parcels arrived.")
+    async with FakeOpenAI() as vendor:
+        policy = ProviderPolicy(openai_api_key=SecretStr("k"), openai_model=MODEL, openai_base_url=vendor.url)
+        chain = build_providers(["openai"], policy)
+        built = build(ServingSettings(), providers=chain, corpus=corpus, promoted=FakePromptStore())
+        Tenants(built.database).create("acme", "Acme")
+        source: Any = FakeSource()
+        yield EvaluationServices(services=built, prompts=source)
+        await built.aclose()
+    await corpus.client.close()
+
+
+async def test_evidence_made_with_a_vendor_lets_its_model_serve(services: EvaluationServices) -> None:
+    """Evaluate, store, ask the policy: the configured model may serve, though its answers carry a dated name."""
+    home, database = services.services.settings.home, services.services.database
+    relevant = [{"document": "parcels.md", "quote": "Nine of ten parcels arrived.", "grade": 3}]
+    row = {"id": "q", "question": "How many parcels arrived?", "split": "test", "tenant": "acme", "relevant": relevant}
+    Datasets(home).add("d", [GroundTruthRow.model_validate(row)])
+    prepared = await prepare(Order(prompt="insights/1", dataset="d"), services, home)
+    candidate = await answer(prepared, prepared.candidate, services, home, lambda _: None)
+    runs: Any = FakeRuns()
+    conclude(prepared, candidate, None, services, runs)
+    found = evidence_for(database, VERSION.name, VERSION.content_hash)
+    policy = load_policy(services.services.settings.policies, "insights")
+    assert check(policy, VERSION, "openai", MODEL, found, time.time()).missing == ()
+    assert not check(policy, VERSION, "openai", "gpt-5", found, time.time()).allowed
+    assert found[0].details["answered_by"] == [f"{MODEL}-2026-10-01"]
+    assert float(candidate.records[0].cost_usd) > 0
