@@ -8,9 +8,6 @@ from evaluation.statistics import Estimate
 from evaluation.summary import DECIDING, UNSCORED_SHARE_MAX, Summary, compare
 from registry.datasets import GroundTruthRow
 
-MARGIN = 0.05
-"""Largest tolerable drop of `answer_right` against the version in production: five points."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
@@ -24,7 +21,12 @@ class Ruling:
 
 
 def rule(
-    rows: Sequence[GroundTruthRow], candidate: Summary, baseline: Summary | None, floors: Mapping[str, float]
+    rows: Sequence[GroundTruthRow],
+    candidate: Summary,
+    baseline: Summary | None,
+    *,
+    floors: Mapping[str, float],
+    margin: float,
 ) -> Ruling:
     """Judge a version by its floors and, paired, against the version in production.
 
@@ -36,8 +38,9 @@ def rule(
         candidate: scores of the version in question.
         baseline: scores of the version in production on the same questions; None for a first version.
         floors: metric -> least mean.
+        margin: largest tolerable drop of `answer_right` against production.
     """
-    gate = compare(rows, baseline, candidate, margin=MARGIN) if baseline else None
+    gate = compare(rows, baseline, candidate, margin=margin) if baseline else None
     failed = [
         sentence for name, floor in sorted(floors.items()) if (sentence := _below(candidate.metrics, name, floor))
     ]
@@ -63,13 +66,13 @@ def rule(
 
 def _undecided(gate: GateResult) -> str:
     """Why the gate cannot tell."""
-    if gate.mde > MARGIN:
+    if gate.mde > gate.margin:
         return (
             f"{gate.n} pairs would only show a drop of {gate.mde:.3f} against production; "
-            f"to show {MARGIN:g} takes about {gate.n_needed} questions"
+            f"to show {gate.margin:g} takes about {gate.n_needed} questions"
         )
     return (
-        f"{DECIDING} fell by {-gate.difference:.3f} against production, more than {MARGIN:g}, "
+        f"{DECIDING} fell by {-gate.difference:.3f} against production, more than {gate.margin:g}, "
         f"and {gate.n} pairs are too few to tell whether by chance (p = {gate.p:.4f})"
     )
 

@@ -16,6 +16,7 @@ from flows.wiring import EvaluationServices
 from registry.datasets import HASH_SHOWN
 from registry.errors import Conflict, JsonValue
 from registry.prompts.evidence import record_evidence
+from registry.prompts.policy import Requirement
 from registry.runs import LoggedRun, RunReport, Runs
 
 KIND = "evaluation"
@@ -58,13 +59,14 @@ def conclude(
     """
     records = [*candidate.records, *(baseline.records if baseline else ())]
     provider, model = _asked(records)
-    floors = {
-        name: floor
-        for requirement in prepared.policy.requires
-        if requirement.kind == KIND
-        for name, floor in requirement.floors.items()
-    }
-    ruling = rule(prepared.rows, candidate.summary, baseline.summary if baseline else None, floors)
+    wanted = [requirement for requirement in prepared.policy.requires if requirement.kind == KIND]
+    ruling = rule(
+        prepared.rows,
+        candidate.summary,
+        baseline.summary if baseline else None,
+        floors={name: floor for requirement in wanted for name, floor in requirement.floors.items()},
+        margin=min((requirement.margin for requirement in wanted), default=Requirement(kind=KIND).margin),
+    )
     logged = runs.log(_report(prepared, candidate, baseline, ruling, f"{provider} {model}"))
     outcome = Outcome(
         prepared=prepared,

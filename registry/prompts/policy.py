@@ -33,6 +33,8 @@ class Requirement(Record):
     """Older evidence does not count for a new promotion; None: no limit."""
     floors: dict[str, float] = Field(default_factory=dict)
     """Metric name → least value; a metric that was not measured refuses."""
+    margin: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Largest tolerable drop against the version in production; smaller ones need more questions to be excluded."""
 
 
 class Policy(Record):

@@ -92,16 +92,16 @@ class TestRule:
 
     def test_a_first_version_passes_its_floors(self) -> None:
         """At the floor is enough, and the reasons say what it rests on."""
-        ruling = rule(rows(2), summary(1.0, 0.0), None, FLOORS)
+        ruling = rule(rows(2), summary(1.0, 0.0), None, floors=FLOORS, margin=0.05)
         assert (ruling.verdict, ruling.reasons) == ("PASS", ("answer_right is 0.500, at least 0.5",))
 
     def test_a_missed_floor_fails(self) -> None:
         """Below the floor is FAIL."""
-        assert rule(rows(2), summary(0.0, 0.0), None, FLOORS).verdict == "FAIL"
+        assert rule(rows(2), summary(0.0, 0.0), None, floors=FLOORS, margin=0.05).verdict == "FAIL"
 
     def test_a_floor_that_was_not_measured_fails(self) -> None:
         """A metric that applied to no question cannot meet its floor."""
-        ruling = rule(rows(2), summary(1.0, 1.0), None, {"mrr": 0.1})
+        ruling = rule(rows(2), summary(1.0, 1.0), None, floors={"mrr": 0.1}, margin=0.05)
         assert (ruling.verdict, ruling.reasons) == (
             "FAIL",
             ("mrr has a floor and could not be measured on these questions",),
@@ -109,11 +109,11 @@ class TestRule:
 
     def test_without_floors_a_first_version_proves_nothing(self) -> None:
         """A policy that states no floors lets no first version pass."""
-        assert rule(rows(2), summary(1.0, 1.0), None, {}).verdict == "UNDERPOWERED"
+        assert rule(rows(2), summary(1.0, 1.0), None, floors={}, margin=0.05).verdict == "UNDERPOWERED"
 
     def test_too_many_unanswered_prove_nothing(self) -> None:
         """With more than one question in twenty unanswered there is no PASS."""
-        ruling = rule(rows(10), summary(*[1.0] * 9, None), None, FLOORS)
+        ruling = rule(rows(10), summary(*[1.0] * 9, None), None, floors=FLOORS, margin=0.05)
         assert (ruling.verdict, ruling.reasons) == (
             "UNDERPOWERED",
             ("1 of 10 questions got no answer from this version",),
@@ -121,18 +121,18 @@ class TestRule:
 
     def test_a_drop_against_production_fails(self) -> None:
         """A version above its floors still fails when it is clearly worse than production."""
-        ruling = rule(rows(200), summary(*[1.0] * 160, *[0.0] * 40), summary(*[1.0] * 200), FLOORS)
+        ruling = rule(rows(200), summary(*[1.0] * 160, *[0.0] * 40), summary(*[1.0] * 200), floors=FLOORS, margin=0.05)
         assert ruling.verdict == "FAIL"
         assert ruling.reasons[0].startswith("answer_right fell by 0.200 against production")
 
     def test_as_good_as_production_passes(self) -> None:
         """With enough questions, no change is a PASS."""
         same = summary(*[1.0] * 200)
-        assert rule(rows(200), same, same, {}).verdict == "PASS"
+        assert rule(rows(200), same, same, floors={}, margin=0.05).verdict == "PASS"
 
     def test_too_few_questions_are_underpowered(self) -> None:
         """Ten questions cannot exclude a drop of five points, and the reason says how many could."""
         same = summary(*[1.0] * 10)
-        ruling = rule(rows(10), same, same, {})
+        ruling = rule(rows(10), same, same, floors={}, margin=0.05)
         assert ruling.verdict == "UNDERPOWERED"
         assert "takes about 87 questions" in ruling.reasons[0]
