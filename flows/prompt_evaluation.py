@@ -71,12 +71,14 @@ async def prepare(
 
     Raises:
         InvalidInput: no rows fit, or a row has no tenant and none is given.
-        NotFound: no such dataset, prompt or policy.
+        NotFound: no such dataset, tenant, prompt or policy.
     """
     if order.resume and not re.fullmatch(r"[0-9a-f]{12}", order.resume):
         raise InvalidInput(f"{order.resume!r} is no id of an evaluation; it has twelve digits 0-9 a-f")
     dataset = Datasets(home).get(order.dataset)
     groups = _groups(dataset, order)
+    for tenant, _ in groups:
+        await services.require_tenant(tenant)
     candidate = await services.prompt(order.prompt)
     policy = load_policy(services.services.settings.policies, candidate.template.use_case)
     judged = [await judge(rows, services.passages_of(tenant)) for tenant, rows in groups]

@@ -10,7 +10,7 @@ from registry.insights import Insight, Passage, Question
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.promoted import PromptHashes
 from registry.prompts.versions import PromotedVersion, PromptSource, parse_reference
-from registry.tenants import Principal
+from registry.tenants import Principal, Tenants
 from serving.settings import ServingSettings
 from serving.wiring import Services, build
 
@@ -36,6 +36,14 @@ class EvaluationServices:
         version = await self.prompts.find(parse_reference(reference))
         await asyncio.to_thread(PromptHashes(self.services.database).require_unchanged, version)
         return version
+
+    async def require_tenant(self, tenant: str) -> None:
+        """Stop before anything is asked in the name of a tenant that is not there.
+
+        Raises:
+            NotFound: there is no such tenant.
+        """
+        await asyncio.to_thread(Tenants(self.services.database).get, tenant)
 
     def target(self, version: PromotedVersion, tenant: str) -> Callable[[Question], Awaitable[Insight]]:
         """Ask as the app would, with this version of the prompt, at the platform's expense."""

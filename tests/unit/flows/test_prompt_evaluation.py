@@ -14,7 +14,7 @@ from flows.evaluation_outcome import MixedModels, Outcome, conclude, document, m
 from flows.prompt_evaluation import Order, answer, prepare
 from registry.database import Database
 from registry.datasets import Datasets, GroundTruthRow
-from registry.errors import InvalidInput, Unavailable
+from registry.errors import InvalidInput, NotFound, Unavailable
 from registry.insights import Insight, Passage
 from registry.prompts.evidence import evidence_for
 from registry.prompts.versions import PromotedVersion, PromptNotFound
@@ -38,6 +38,8 @@ class FakeServices:
     targets: dict[int, FakeTarget]
     asked: list[tuple[int, str]] = field(default_factory=list)
     evaluations: int = 0
+    gone: str = "nobody"
+    """A tenant that is not there."""
 
     def new_id(self) -> str:
         """000000000001, 000000000002, ..."""
@@ -56,6 +58,11 @@ class FakeServices:
         if reference not in self.prompts:
             raise PromptNotFound(reference)
         return self.prompts[reference]
+
+    async def require_tenant(self, tenant: str) -> None:
+        """All tenants are there but one."""
+        if tenant == self.gone:
+            raise NotFound(f"there is no tenant {tenant!r}")
 
     def target(self, version: PromotedVersion, tenant: str) -> FakeTarget:
         """The version's target, noting for whom."""
@@ -140,6 +147,15 @@ async def test_every_row_is_asked_for_its_own_tenant(services: FakeServices) -> 
     assert len(services.targets[1].asked) == 6  # the rows of split test
     outcome = await evaluate(services, FakeRuns(), tenant="beta", split=None)
     assert len(outcome.prepared.rows) == 4
+
+
+async def test_a_missing_tenant_stops_before_anything_is_asked(services: FakeServices) -> None:
+    """Questions about documents that nobody ingested would only lower the scores; no evidence comes of them."""
+    services.gone = "beta"
+    with pytest.raises(NotFound, match="beta"):
+        await evaluate(services, FakeRuns())
+    assert services.asked == []
+    assert evidence_for(services.database, "insights", FIRST.content_hash) == ()
 
 
 async def test_dev_makes_no_evidence(services: FakeServices) -> None:
