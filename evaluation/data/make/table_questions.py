@@ -115,7 +115,7 @@ class _Asked:
             ]
             + prose
             + template.get("also", []),
-            "reference": template["answer"].format(value=f"{shown:,}"),
+            "reference": template["answer"].replace("{value}", f"{shown:,}"),
             "figures": [{"value": shown, "unit": template["unit"], "tolerance": template.get("tolerance", 0)}],
             "arithmetic": [expression],
         }
@@ -138,7 +138,11 @@ def _difference(asked: _Asked) -> list[Row]:
         before, after = asked.cell(template["column"], first), asked.cell(template["column"], second)
         question = template["question"].format(first=long_name(first), second=long_name(second))
         small, large = sorted((before, after), key=lambda cell: float(cell.written))
-        rows.append(asked.row(question, f"{large.written} - {small.written}", [(before, 3), (after, 3)]))
+        way = "up" if large is after else "down"
+        if template.get("direction", way) != way:
+            raise ValueError(f"{question!r} says {template['direction']}, and the table went {way}; ask another month")
+        row = asked.row(question, f"{large.written} - {small.written}", [(before, 3), (after, 3)])
+        rows.append(row | {"reference": row["reference"].replace("{way}", way.title())})
     return rows
 
 

@@ -10,6 +10,7 @@ from sample_data import documents, manifest, rows
 
 from evaluation.data.make.__main__ import SAMPLE, made_files
 from evaluation.relevance import squeezed
+from registry.datasets import GroundTruthRow
 from registry.errors import AssayError
 from registry.prompts.lint import lint
 from registry.prompts.schema import content_hash, load_template
@@ -147,10 +148,14 @@ def test_personal_data_is_invented() -> None:
     assert "01632 960" in text
 
 
+def _values(row: GroundTruthRow) -> list[float]:
+    return [figure.value for figure in row.figures]
+
+
 def test_other_folders_know_nothing_of_the_samples() -> None:
     """What serves, stores and measures names no sample company, file or figure; only the sample data does."""
     stems = {path.stem for path in SAMPLE.glob("*/documents/**/*.*") if re.search(r"[a-z]-.*\d|\d.*-[a-z]", path.stem)}
-    values = {figure.value for row in rows() for figure in row.figures}
+    values = {value for row in rows() for value in _values(row)}
     figures = {f"{value:{comma}g}" for value in values for comma in (",.9", ".9") if len(f"{value:.9g}") >= TELLING}
     words = "|".join(map(re.escape, sorted(stems | figures)))
     names = re.compile(rf"meridian|fennick|osier|(?<![\w.])(?:{words})(?![\w.])", re.IGNORECASE)
@@ -163,6 +168,19 @@ def test_other_folders_know_nothing_of_the_samples() -> None:
     ]
 
     assert naming == []
+
+
+def test_no_prompt_gives_an_answer_away() -> None:
+    """No sample prompt holds a figure that a question asks for."""
+    figures = {f"{value:{comma}g}" for row in rows() for value in _values(row) for comma in (",.9", ".9")}
+    telling = {figure for figure in figures if len(figure) >= TELLING}
+    given = {
+        (path.name, number)
+        for path in (SAMPLE / "prompts").glob("*.yaml")
+        for number in re.findall(r"\d[\d.,]*\d", path.read_text())
+        if number in telling
+    }
+    assert given == set()
 
 
 @pytest.mark.parametrize("tenant", sample_data.TENANTS)
