@@ -16,7 +16,7 @@ down: .venv/ready ## Stop what `make up` started.
 	@$(BIN)/assay down
 
 test: check ## All tests: lint, types, contracts between rooms, unit, contract, e2e, chaos.
-	$(BIN)/pytest tests --ignore tests/unit --durations 15
+	$(BIN)/pytest tests --ignore tests/unit -rs --durations 15
 
 check: .venv/ready ## Lint, types, import contracts and unit tests; under two minutes.
 	$(BIN)/ruff check .
