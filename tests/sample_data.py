@@ -78,11 +78,11 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (SAMPLE / name).read_text(encoding="utf-8").splitlines()]
 
 
-def numbers(text: str) -> set[float]:
-    """Every number of a text, English and continental readings both, number words included."""
+def numbers(text: str, *, continental: bool = False) -> set[float]:
+    """Every number of a text, number words included; a continental text writes 3.380,5 and is read that way, too."""
     found = {float(number) for word, number in _NUMBERS.items() if re.search(rf"\b{word}\b", text.casefold())}
     for written in re.findall(r"\d+(?:[.,]\d+)*", text):
-        for thousands, decimal in ((",", "."), (".", ",")):
+        for thousands, decimal in ((",", "."), *([(".", ",")] if continental else [])):
             plain = written.replace(thousands, "").replace(decimal, ".")
             if plain.count(".") <= 1:
                 found.add(float(plain))

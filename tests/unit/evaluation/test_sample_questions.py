@@ -28,7 +28,8 @@ _STOP = {
 
 def known(row: GroundTruthRow) -> set[float]:
     """Numbers that the evidence, the passed metrics or the question itself states."""
-    stated = numbers(" ".join([row.question, *(quote.quote for quote in row.relevant)]))
+    text = " ".join([row.question, *(quote.quote for quote in row.relevant)])
+    stated = numbers(text, continental=bool({"german", "french"} & set(row.tags)))
     return stated | {point.value for series in row.metrics for point in series.points}
 
 
