@@ -68,7 +68,7 @@ class Journal:
         except BlockingIOError as error:
             self._file.close()
             raise JournalMismatch(f"evaluation {path.parent.name!r} is running elsewhere; let it end first") from error
-        except BaseException:
+        except BaseException:  # cleaned up and raised on
             self._file.close()
             raise
 

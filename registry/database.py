@@ -113,7 +113,7 @@ def open_database(url: str) -> Database:
     database = Database(_create_engine(address))
     try:
         _require_schema(database)
-    except BaseException:
+    except BaseException:  # cleaned up and raised on
         database.close()
         raise
     return database

@@ -111,7 +111,7 @@ class Runs:
             try:
                 self._fill(client, run_id, report)
                 self._show_prompt_beside(client, report.prompt[0], experiment)
-            except BaseException:
+            except BaseException:  # the run is ended, and the error raised on
                 client.set_terminated(run_id, "FAILED", end_time=self._now_ms())
                 raise
             client.set_terminated(run_id, "FINISHED", end_time=self._now_ms())

@@ -129,7 +129,7 @@ class CallLog:
             opened = await self._intent(call)
             try:
                 yield opened
-            except BaseException as error:
+            except BaseException as error:  # also a cancelled call gets its outcome; raised on
                 outcome = _outcome_of(error)
                 if not opened.closed:
                     await to_the_end(self._close_failed(opened, outcome, error))

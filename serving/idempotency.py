@@ -38,7 +38,7 @@ async def once(
         return await look_up(known), True
     try:
         insight = await work()
-    except BaseException:
+    except BaseException:  # also when cancelled the key is free again; raised on
         await to_the_end(asyncio.to_thread(records.forget, tenant, key, route))
         raise
     try:

@@ -224,7 +224,7 @@ class Insights:
         )
         try:
             await asyncio.to_thread(self._records.save, insight, call.tenant, call.billed_to, call.question, call.salt)
-        except Exception as error:
+        except Exception as error:  # corrected in the log and raised on
             # Whatever kept the record from being stored, the log must not go on saying that it was served.
             await entry.correct(error.code if isinstance(error, AssayError) else "internal-error")
             raise

@@ -87,7 +87,7 @@ class RequestFrame:
                 await self._app(scope, receive, send)
         except ClientDisconnect:
             send.status = send.status or 499
-        except Exception as error:
+        except Exception as error:  # the rim: a bug becomes a logged 500, not a cut line
             if isinstance(error, TimeoutError) and limit.expired():
                 response = problem_response("deadline-exceeded", "the request took too long and was stopped")
             else:

@@ -76,7 +76,7 @@ class Services:
         ):
             try:
                 await close()
-            except Exception:
+            except Exception:  # the others have to be closed all the same
                 logger.exception("%s did not close in good order", name)
         self.metrics.close()
         await asyncio.to_thread(self.log.close)

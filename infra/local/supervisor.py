@@ -208,7 +208,7 @@ class Platform:
         begun = self.clock()
         try:
             step.run()
-        except Exception as error:
+        except Exception as error:  # whatever a step raises; said to the person, or raised on
             if not step.may_fail:
                 raise
             self._fail(step, str(error), progress)

@@ -155,7 +155,7 @@ class Promoter:
         self._write(record)
         try:
             await self._aliases.set_alias(version.name, policy.alias, version.version)
-        except BaseException as error:
+        except BaseException as error:  # also when cancelled, the record must tell the truth
             moved = await self._moved_after_all(record, policy.alias, body)
             if moved:
                 bump_signal(self._database, PROMPTS_SIGNAL, self._clock)

@@ -145,7 +145,7 @@ def translate(table: ErrorTable) -> Generator[None]:
         yield
     except ProviderError:
         raise
-    except Exception as error:
+    except Exception as error:  # looked up in the table; what is not there is raised on
         for kind in type(error).__mro__:
             if (meaning := table.get(kind)) is not None:
                 # Without the cause: a traceback would print the vendor's sentence, which may quote prompt or key.

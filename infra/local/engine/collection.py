@@ -242,7 +242,7 @@ class Collection:
             yield
         except EngineProblem:
             raise
-        except Exception as error:
+        except Exception as error:  # the engine raises bare Exception
             raise self._translated(error) from error
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # Rust's panic, which derives from BaseException

@@ -45,9 +45,10 @@ class TestAddresses:
 
     def test_odd_paths_work(self, tmp_path: Path) -> None:
         """Spaces, percent signs and other letters in a path do no harm."""
-        url = f"sqlite:///{tmp_path / '50% größer' / 'registry.db'}"
-        migrate(url)
-        open_database(url).close()
+        path = tmp_path / "50% größer" / "registry.db"
+        migrate(f"sqlite:///{path}")
+        open_database(f"sqlite:///{path}").close()
+        assert path.is_file()
 
     def test_a_password_is_not_shown(self) -> None:
         """A server that does not answer is named without its password."""
