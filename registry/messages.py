@@ -1,6 +1,7 @@
 """What goes to a language model and what comes back: the records that every room shares."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Literal
 
@@ -17,6 +18,8 @@ class Message:
 
     role: Role
     content: str
+    stable_chars: int = 0
+    """How many leading characters are the same in every call of a prompt version: what a vendor may cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,33 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to one model, however it ended: what a vendor may bill."""
+
+    provider: str
+    """Name of the provider in the chain."""
+    model: str
+    """The model that answered, as the vendor names it; the one that was asked for when none did."""
+    asked_model: str
+    """The model that was asked for, as configured."""
+    usage: Usage = field(default_factory=Usage)
+    estimated: bool = False
+    """The vendor did not say what it counted; `usage` is our estimate."""
+    outcome: str = "answered"
+    """`answered`, `cancelled`, or the name of the provider error that it ended with."""
+    seconds: float = 0.0
+    """From asking to the end."""
+    first_byte_s: float | None = None
+    """From asking to the first piece of a streamed answer; None when nothing was streamed."""
+    request_id: str | None = None
+    """The vendor's id of the call, for support cases."""
+
+
+def _nobody(_: Attempt) -> None:
+    """For requests whose attempts nobody counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
     """One request to a language model, vendor-neutral."""
 
@@ -81,21 +111,10 @@ class CompletionRequest:
     """The prompt version's other model defaults (claims_max, score_min, ...)."""
     material: Material | None = None
     """What the messages were rendered from."""
-    timeout_s: float = 30.0
-    """What is left of the caller's deadline, in seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One attempt at a model that a vendor may bill, whether it gave an answer or not."""
-
-    provider: str
-    """Name of the provider in the chain."""
-    model: str
-    """The model that answered, as the vendor names it; the one that was asked for when none did."""
-    asked_model: str
-    """The model that was asked for, as configured."""
-    usage: Usage
+    deadline: float = math.inf
+    """When the answer has to be there, in seconds on the running event loop's clock (`loop.time()`)."""
+    on_attempt: Callable[[Attempt], None] = _nobody
+    """Told of every attempt when it ends, also of a failed, cancelled or hedged one: what the caller is billed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,22 +133,28 @@ class Completion:
     """The model that was asked for, as configured; the one that answered when nobody says."""
     request_id: str | None = None
     """The vendor's id of the call, for support cases."""
-    attempts: int = 1
-    """Attempts spent, failed ones included."""
-    failed: tuple[Attempt, ...] = ()
-    """Attempts before this answer that gave none and used tokens all the same."""
+    usage_estimated: bool = False
+    """The vendor reported no usage; `usage` is our estimate."""
 
     def __post_init__(self) -> None:
         """Without an asked model, the one that answered was asked."""
         if not self.asked_model:
             object.__setattr__(self, "asked_model", self.model)
 
-    @property
-    def billed(self) -> tuple[Attempt, ...]:
-        """All attempts that used tokens, this answer's the last."""
-        own = Attempt(provider=self.provider, model=self.model, asked_model=self.asked_model, usage=self.usage)
-        return (*self.failed, own)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """The next piece of a streamed answer."""
+
+    text: str
+    """Never empty."""
+
+
+StreamEvent = Delta | Completion
+"""A stream is any number of deltas, then one completion whose `text` is the deltas joined; or it ends with an error."""
 
 Complete = Callable[[CompletionRequest], Awaitable[Completion]]
-"""Ask a model once, through whatever chain stands behind it. Raises provider errors (AssayError)."""
+"""Ask a model, through whatever chain stands behind it. Raises provider errors (AssayError)."""
+
+Stream = Callable[[CompletionRequest], AsyncGenerator[StreamEvent]]
+"""Ask a model and get the answer as it is written. Close the generator when you stop reading: that ends the call."""

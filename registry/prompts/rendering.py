@@ -55,10 +55,15 @@ def render(template: PromptTemplate, values: Mapping[str, Value], call_key: byte
     rendered = {
         name: _render_value(name, variable, values.get(name), slot) for name, variable in template.variables.items()
     }
-    return tuple(
-        Message(role=turn.role, content=PLACEHOLDER.sub(lambda match: rendered[match.group(1)], turn.content))
-        for turn in template.turns
-    )
+    messages: list[Message] = []
+    stable = True
+    for turn in template.turns:
+        first = PLACEHOLDER.search(turn.content)
+        wording = len(turn.content) if first is None else first.start()
+        content = PLACEHOLDER.sub(lambda match: rendered[match.group(1)], turn.content)
+        messages.append(Message(role=turn.role, content=content, stable_chars=wording if stable else 0))
+        stable = stable and first is None
+    return tuple(messages)
 
 
 def passage_chars(passage: Passage) -> int:

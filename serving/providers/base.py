@@ -3,6 +3,8 @@
 * ProviderError (code `providers-unavailable`)
   x Transient - worth another attempt, here or at the next provider
     + RateLimited (carries retry_after_s), Overloaded, TimedOut, Unreachable, Garbled
+  x NotAsked - we did not ask the vendor; the next provider may answer
+    + Saturated (our own limit, carries retry_after_s), CircuitOpen (the breaker, carries retry_after_s)
   x Rejected - this vendor will not answer this request; never retried there
     + ContextTooLong, SchemaFailure, AuthenticationFailed, ModelNotFound
   x ContentRefused - the vendor declined the content; a result, not a fault (code `input-blocked`)
@@ -11,21 +13,22 @@ Messages name the provider, a status and a vendor's error code. They never carry
 quote prompts and parts of keys.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from registry.errors import JsonValue, Unavailable
-from registry.messages import Attempt, Completion, CompletionRequest, Usage
+from registry.messages import Completion, CompletionRequest, StreamEvent, Usage
 
+PING_S_MAX = 5.0
 RETRY_AFTER_S_MAX = 3_600.0
 """A vendor that asks for more than an hour is taken to mean an hour."""
 
 
 class Provider(Protocol):
-    """One model at one vendor, behind one method."""
+    """One model at one vendor, or a wrapper that behaves like one."""
 
     @property
     def name(self) -> str:
@@ -38,10 +41,26 @@ class Provider(Protocol):
         ...
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        """Make one attempt within `request.timeout_s`; never retries, never logs content.
+        """Answer before `request.deadline`; a vendor's door makes one attempt, never logs content.
 
         Raises:
             ProviderError: one of the tree above.
+        """
+        ...
+
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """As `complete`, piece by piece: deltas, then the completion. Closing the generator ends the call.
+
+        Raises:
+            ProviderError: while iterating; after the first delta the answer is broken off and not taken up elsewhere.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """The cheapest call that shows that the vendor answers us, within PING_S_MAX; costs no tokens.
+
+        Raises:
+            ProviderError: it does not.
         """
         ...
 
@@ -62,6 +81,8 @@ class ProviderError(Unavailable):
         usage: Usage | None = None,
         model: str | None = None,
         request_id: str | None = None,
+        should_retry: bool | None = None,
+        answer: str | None = None,
         details: Mapping[str, JsonValue] | None = None,
     ) -> None:
         super().__init__(message, **(details or {}))
@@ -71,8 +92,10 @@ class ProviderError(Unavailable):
         """The model that answered, as the vendor names it; None when none did or the vendor does not say."""
         self.request_id = request_id
         """The vendor's id of the call, for support cases."""
-        self.billed: tuple[Attempt, ...] = ()
-        """Every attempt of the call that used tokens, this one included; the chain fills it in."""
+        self.should_retry = should_retry
+        """What the vendor's `x-should-retry` header says about asking again; None when it says nothing."""
+        self.answer = answer
+        """What the model wrote, when it wrote the wrong thing; never logged."""
 
 
 class Transient(ProviderError):
@@ -82,8 +105,15 @@ class Transient(ProviderError):
 class RateLimited(Transient):
     """The vendor throttles us."""
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, request_id: str | None = None) -> None:
-        super().__init__(message, request_id=request_id)
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message, request_id=request_id, should_retry=should_retry)
         self.retry_after_s = retry_after_s
         """Seconds the vendor asks us to wait, 0 to 3600; None when it did not say."""
 
@@ -102,6 +132,25 @@ class Unreachable(Transient):
 
 class Garbled(Transient):
     """The vendor answered something that is not its own format, or far too much of it."""
+
+
+class NotAsked(ProviderError):
+    """We kept the request from the vendor, which therefore neither failed nor bills anything."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, details={"retry_after_s": retry_after_s})
+        self.retry_after_s = retry_after_s
+        """Seconds after which asking again may help."""
+
+
+class Saturated(NotAsked):
+    """As many requests as we allow are at this provider, and as many as we allow are waiting (code `rate-limited`)."""
+
+    code = "rate-limited"
+
+
+class CircuitOpen(NotAsked):
+    """This provider failed too often of late and is left alone for a while."""
 
 
 class Rejected(ProviderError):

@@ -104,7 +104,18 @@ def test_the_same_call_renders_the_same_bytes() -> None:
     other = render(TEMPLATE, values("q", "p"), call_key(b"secret of this installation", "call-2"))
     assert first == again
     assert other != first
-    assert other[0] == first[0] == Message(role="system", content=TEMPLATE.turns[0].content)
+    wording = TEMPLATE.turns[0].content
+    assert other[0] == first[0] == Message(role="system", content=wording, stable_chars=len(wording))
+
+
+def test_the_stable_prefix_ends_where_data_begins() -> None:
+    """Two calls agree on each message's stable characters, and a turn after the first slot has none."""
+    calls = (("q", b"secret of this installation"), ("another", b"a different secret, long enough"))
+    one, other = (render(TEMPLATE, values(question), call_key(secret, "call")) for question, secret in calls)
+    assert [message.content[: message.stable_chars] for message in one] == [
+        message.content[: message.stable_chars] for message in other
+    ]
+    assert [message.content[: message.stable_chars] for message in one] == [TEMPLATE.turns[0].content, "Today: "]
 
 
 @given(question=data, texts=st.lists(data, max_size=4), document=data)
