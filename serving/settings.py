@@ -5,7 +5,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
@@ -28,14 +28,33 @@ class ServingSettings(RegistrySettings):
 
     # Which models answer, in the order in which they are tried.
     chain: NameList | None = Field(default=None, validation_alias="ASSAY_PROVIDERS")
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
+    anthropic_model: str = Field(default="claude-sonnet-5-5", validation_alias="ASSAY_ANTHROPIC_MODEL")
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     openai_model: str = Field(default="gpt-5-mini", validation_alias="ASSAY_OPENAI_MODEL")
+    openai_api: Literal["auto", "chat", "responses"] = Field(default="auto", validation_alias="ASSAY_OPENAI_API")
+    """`auto`: Responses at OpenAI's own address, Chat Completions at any other."""
     local_llm: bool = Field(default=False, validation_alias="ASSAY_LOCAL_LLM")
     llm_port: Port = Field(default=8081, validation_alias="ASSAY_LLM_PORT")
 
     script: Path | None = Field(default=None, validation_alias="ASSAY_SCRIPT")
     """Rows that the provider `scripted` answers with."""
+
+    # How providers are asked.
+    provider_concurrency: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=64, validation_alias="ASSAY_PROVIDER_CONCURRENCY"
+    )
+    """Requests that one process has at one provider at once; as many again may wait."""
+    hedge: bool = Field(default=False, validation_alias="ASSAY_HEDGE")
+    """A second attempt when the first one is slower than 95 of 100."""
+    provider_probe_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=60.0, validation_alias="ASSAY_PROVIDER_PROBE_S"
+    )
+    """A provider without traffic for this long is asked for a sign of life; 0 never asks."""
+    otlp_endpoint: str | None = Field(default=None, validation_alias="ASSAY_OTLP_ENDPOINT")
+    """Where OpenTelemetry spans and metrics go, e.g. http://127.0.0.1:4318; None turns telemetry off."""
 
     policies: Path = Field(default=Path("policies"), validation_alias="ASSAY_POLICIES")
     """Directory of the use cases, one YAML file each."""
@@ -53,7 +72,8 @@ class ServingSettings(RegistrySettings):
         """The chain: as named, else by the vendor keys present, else `extractive`, which needs none."""
         if self.chain is not None:
             return tuple(name.strip() for name in self.chain.split(","))
-        return ("openai",) if self.openai_api_key is not None else ("extractive",)
+        keys = {"anthropic": self.anthropic_api_key, "openai": self.openai_api_key}
+        return tuple(name for name, key in keys.items() if key is not None) or ("extractive",)
 
     def require_guards(self) -> None:
         """Refuse an address that others can reach while a guard is missing.
