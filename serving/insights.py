@@ -15,20 +15,21 @@ from registry.audit.log import commitment
 from registry.errors import AssayError, InvalidInput, JsonValue
 from registry.insight_records import InsightRecords
 from registry.insights import Insight, Passage, PromptRef, ProviderRef, Question, UsageRecord
-from registry.messages import Attempt, Complete, Completion, CompletionRequest, Material, Usage
+from registry.messages import Complete, Completion, CompletionRequest, Material, Usage
 from registry.money.prices import Price, cost_nano_usd, format_usd, parse_usd
 from registry.prompts.policy import Policy, UseCaseNotFound
 from registry.prompts.rendering import Value, call_key, render
 from registry.prompts.versions import PromotedVersion
 from registry.tenants import Principal
 from serving.active_prompt import ActivePrompts
+from serving.asking import Asking
 from serving.budget_gate import BudgetGate
 from serving.call_log import Call, CallLog, DeadlineExceeded, OpenCall, messages_commitment, to_the_end
 from serving.grounding import Grounded, ground
 from serving.metrics import Metrics
 from serving.providers.base import ProviderError
 from serving.retrieval import Retrieve
-from serving.spending import Spending, spending
+from serving.spending import Spending
 
 NO_DOCUMENTS = "This tenant has no documents yet, so there is nothing to answer from."
 NO_MATCH = "None of this tenant's documents match the filters, so there is nothing to answer from."
@@ -70,14 +71,13 @@ class Insights:
         self._policies = policies
         self._prompts = prompts
         self._retrieve = retrieve
-        self._complete = complete
+        self._asking = Asking(complete, metrics, price, clock)
         self._gate = gate
         self._calls = calls
         self._records = records
         self._metrics = metrics
         self._delimiter_secret = delimiter_secret
         self._deadline_s = deadline_s
-        self._price = price
         self._clock = clock
         self._new_id = new_id
 
@@ -110,16 +110,16 @@ class Insights:
             billed_to=billed_to,
         )
         async with self._calls.entry(call) as entry:
-            async with _within(question.deadline_s or self._deadline_s) as left_s:
+            async with _within(question.deadline_s or self._deadline_s) as deadline:
                 version = self._version(call, prompt)
                 with self._metrics.stage("retrieve"):
                     passages = await self._retrieve(call.tenant, question, version.template)
                 if not passages and not question.metrics:
                     draft, spent = self._nothing_to_go_on(call, version), Spending()
                 else:
-                    request = self._render(call, version, passages, left_s)
+                    request = self._render(call, version, passages, deadline)
                     with self._metrics.stage("complete"):
-                        completion, spent = await self._ask(entry, request)
+                        completion, spent = await self._asking.ask(entry, request)
                     with self._metrics.stage("ground"):
                         draft = _check(call, version, passages, request, completion)
             with self._metrics.stage("seal"):
@@ -154,14 +154,12 @@ class Insights:
             version=version,
             passages=(),
             request=None,
-            completion=Completion(
-                text=text, stop_reason="end", usage=Usage(), provider=NOBODY, model=NOBODY, attempts=0
-            ),
+            completion=Completion(text=text, stop_reason="end", usage=Usage(), provider=NOBODY, model=NOBODY),
             grounded=Grounded(answer=text, claims=[], abstained=True),
         )
 
     def _render(
-        self, call: Call, version: PromotedVersion, passages: Sequence[Passage], left_s: Callable[[], float]
+        self, call: Call, version: PromotedVersion, passages: Sequence[Passage], deadline: float
     ) -> CompletionRequest:
         template, question = version.template, call.question
         supplied: dict[str, Value] = {
@@ -178,25 +176,10 @@ class Insights:
             output_schema=template.output_schema,
             parameters=template.model.model_dump(),
             material=Material(question=question.question, passages=tuple(passages), metrics=tuple(question.metrics)),
-            timeout_s=left_s(),
+            deadline=deadline,
         )
         limit = None if question.max_cost_usd is None else parse_usd(question.max_cost_usd)
         return self._gate.admit(request, limit)
-
-    async def _ask(self, entry: OpenCall, request: CompletionRequest) -> tuple[Completion, Spending]:
-        """The models' answer, with what it and the attempts before it cost; also when there is none."""
-        try:
-            completion = await self._complete(request)
-        except ProviderError as error:
-            self._spend(entry, error.billed)
-            raise
-        return completion, self._spend(entry, completion.billed)
-
-    def _spend(self, entry: OpenCall, attempts: Sequence[Attempt]) -> Spending:
-        spent = spending(attempts, datetime.fromtimestamp(self._clock(), UTC), self._price)
-        spent.count(self._metrics)
-        entry.spent = spent.audited()
-        return spent
 
     async def _seal(self, entry: OpenCall, call: Call, draft: Draft, spent: Spending) -> Insight:
         """Write the outcome, then the record that carries its position."""
@@ -215,7 +198,7 @@ class Insights:
                 name=completion.provider,
                 model=completion.model,
                 asked_model=completion.asked_model,
-                attempts=completion.attempts,
+                attempts=len(spent.attempts),
             ),
             usage=UsageRecord(**asdict(spent.usage)),
             cost_usd=format_usd(spent.cost_nano_usd),
@@ -253,18 +236,24 @@ def _tenant_of(caller: Principal, named: str | None) -> str:
 
 
 @asynccontextmanager
-async def _within(seconds: float) -> AsyncGenerator[Callable[[], float]]:
-    """Stop the work when its time is over; gives a function that says how many seconds are left."""
+async def _within(seconds: float) -> AsyncGenerator[float]:
+    """Stop the work when its time is over; gives the end of that time on the running loop's clock."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     limit = asyncio.timeout_at(end)
+    too_late = f"no answer within {seconds:g} s; allow more with deadline_s"
     try:
         async with limit:
-            yield lambda: max(end - loop.time(), 0.001)
+            yield end
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise DeadlineExceeded(f"no answer within {seconds:g} s; allow more with deadline_s") from error
+        raise DeadlineExceeded(too_late) from error
+    except ProviderError as error:
+        # The providers watch the same clock, and may notice a moment earlier.
+        if loop.time() < end:
+            raise
+        raise DeadlineExceeded(too_late, **error.details) from error
 
 
 def _outcome_body(call: Call, draft: Draft, spent: Spending) -> dict[str, JsonValue]:
@@ -276,7 +265,7 @@ def _outcome_body(call: Call, draft: Draft, spent: Spending) -> dict[str, JsonVa
         "provider": completion.provider,
         "model": completion.model,
         "asked_model": completion.asked_model,
-        "attempts": completion.attempts,
+        "attempts": len(spent.attempts),
         "vendor_request": completion.request_id,
         **spent.audited(),
         "passages": [passage.id for passage in draft.passages],

@@ -9,6 +9,9 @@ from registry.messages import Attempt, Usage
 from registry.money.prices import Price, attempt_nano_usd
 from serving.metrics import Metrics
 
+AUDITED_MAX = 24
+"""Attempts of one call that are listed in the log, whose entries are bounded; the totals are of all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
@@ -28,16 +31,18 @@ class Spending:
         return sum(cost for _, cost in self.attempts)
 
     def audited(self) -> dict[str, JsonValue]:
-        """The totals and each attempt, for the body of an outcome."""
+        """The totals and the first attempts, for the body of an outcome."""
         each: list[JsonValue] = [
             {
                 "provider": attempt.provider,
                 "model": attempt.model,
                 "asked_model": attempt.asked_model,
                 "usage": {**asdict(attempt.usage)},
+                "estimated": attempt.estimated,
+                "outcome": attempt.outcome,
                 "cost_nano_usd": cost,
             }
-            for attempt, cost in self.attempts
+            for attempt, cost in self.attempts[:AUDITED_MAX]
         ]
         return {"usage": {**asdict(self.usage)}, "cost_nano_usd": self.cost_nano_usd, "billed": each}
 
