@@ -1,0 +1,47 @@
+"""Switches OpenTelemetry on for whoever names a collector; off, nothing of it is imported and nothing leaves."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from registry.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from serving.otel import Telemetry
+
+
+def build_telemetry(endpoint: str | None) -> "Telemetry | None":
+    """What sends spans and metrics of every attempt to a collector; None without an endpoint.
+
+    Call it in the process that serves, once: it starts the threads that send.
+
+    Args:
+        endpoint: base URL of an OTLP/HTTP collector, e.g. `http://127.0.0.1:4318`.
+
+    Raises:
+        InvalidInput: the endpoint is no such URL, or the extra is not installed.
+    """
+    if endpoint is None:
+        return None
+    if not _is_base_url(endpoint):
+        # The value is not quoted: such URLs carry passwords.
+        raise InvalidInput(
+            "ASSAY_OTLP_ENDPOINT has to be the base URL of a collector without a query, e.g. 'http://127.0.0.1:4318'; "
+            "a key goes into OTEL_EXPORTER_OTLP_HEADERS"
+        )
+    try:
+        from serving.otel import Telemetry  # noqa: PLC0415 - half a second and 20 MB that most processes never need
+    except ImportError as error:
+        raise InvalidInput(
+            f"ASSAY_OTLP_ENDPOINT is set and {error.name!r} is missing; install it with: pip install 'assay[telemetry]'"
+        ) from error
+    return Telemetry(endpoint)
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port_is_one = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    plain = parts.username is None and not parts.query and not parts.fragment
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_one and plain
