@@ -188,3 +188,39 @@ promotions = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger, nullable=True),
 )
+
+provider_attempts = Table(
+    "provider_attempts",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),  # as configured, not as the vendor names the one that answered
+    Column("period_ms", BigInteger, primary_key=True),  # start of the minute; after some days, of the hour
+    Column("outcome", Text, primary_key=True),
+    Column("streamed", Boolean, primary_key=True),
+    Column("bucket", Integer, primary_key=True),  # how long it took: see registry/rollups.py
+    Column("attempts", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("cost_nano_usd", BigInteger, nullable=False),
+    Index("ix_provider_attempts_period", "period_ms"),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("details", Text, nullable=False),  # JSON
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("closed_ms", BigInteger, nullable=True),  # null: open
+)
+Index(  # one open alarm for each thing
+    "uq_alarms_open",
+    alarms.c.kind,
+    alarms.c.subject,
+    alarms.c.severity,
+    unique=True,
+    sqlite_where=alarms.c.closed_ms.is_(None),
+    postgresql_where=alarms.c.closed_ms.is_(None),
+)

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _documents()
     _prompts()
     _messages_between_processes()
+    _what_monitors_watch()
 
 
 def _tenants_and_keys() -> None:
@@ -195,4 +196,43 @@ def _messages_between_processes() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_deliveries"),
+    )
+
+
+def _what_monitors_watch() -> None:
+    """Sums of what happened, and what was found wrong with them."""
+    op.create_table(
+        "provider_attempts",
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("period_ms", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("streamed", sa.Boolean(), nullable=False),
+        sa.Column("bucket", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cost_nano_usd", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "provider", "model", "period_ms", "outcome", "streamed", "bucket", name="pk_provider_attempts"
+        ),
+    )
+    op.create_index("ix_provider_attempts_period", "provider_attempts", ["period_ms"])
+    op.create_table(
+        "alarms",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("details", sa.Text(), nullable=False),
+        sa.Column("opened_ms", sa.BigInteger(), nullable=False),
+        sa.Column("closed_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_alarms"),
+    )
+    op.create_index(
+        "uq_alarms_open",
+        "alarms",
+        ["kind", "subject", "severity"],
+        unique=True,
+        sqlite_where=sa.text("closed_ms IS NULL"),
+        postgresql_where=sa.text("closed_ms IS NULL"),
     )
