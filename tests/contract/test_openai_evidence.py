@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.fake_openai import FakeOpenAI
 from fakes.fake_serving import FakePromptStore, add_document, fake_corpus, prompt_version
+from fakes.fake_vendor import FakeVendor
 from pydantic import SecretStr
 
 from flows.evaluation_outcome import conclude
@@ -65,8 +65,8 @@ async def services(
     monkeypatch.setenv("ASSAY_POLICIES", str(tmp_path / "policies"))
     corpus = fake_corpus()
     await add_document(corpus, "acme", "parcels.md", "Nine of ten parcels arrived.")
-    async with FakeOpenAI() as vendor:
-        policy = ProviderPolicy(openai_api_key=SecretStr("k"), openai_model=MODEL, openai_base_url=vendor.url)
+    async with FakeVendor() as vendor:
+        policy = ProviderPolicy(openai_api_key=SecretStr("k"), openai_model=MODEL, openai_base_url=vendor.openai_url)
         chain = build_providers(["openai"], policy)
         built = build(ServingSettings(), providers=chain, corpus=corpus, promoted=FakePromptStore())
         Tenants(built.database).create("acme", "Acme")

@@ -1,167 +1,191 @@
-"""A fake vendor that speaks Chat Completions over real HTTP, with planted faults."""
+"""OpenAI Chat Completions and Responses as the vendor writes them (the types of openai 3.54)."""
 
-import asyncio
-import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from dataclasses import replace
+from typing import Any
 
-Fault = Literal[
-    "none",
-    "rate-limited",
-    "rate-limited-date",
-    "no-quota",
-    "server-error",
-    "overloaded",
-    "bad-key",
-    "no-model",
-    "bad-request",
-    "too-long",
-    "too-long-llama",
-    "filtered",
-    "reset",
-    "cut",
-    "stall",
-    "drip",
-    "malformed-json",
-    "html",
-    "no-choices",
-    "not-the-schema",
-    "stopped-short",
-    "empty",
-    "refusal",
-    "huge",
-    "redirect",
-    "no-usage",
-    "bare",
-]
+from fakes.fake_vendor_faults import SECRET, Refusal
+from fakes.fake_vendor_wire import REASONING, USAGE, Event, Json, Reply, is_closed, named
 
-INSIGHT = {"answer": "Nine of ten arrived.", "claims": [{"text": "Nine of ten arrived.", "citations": ["P1"]}]}
-USAGE = {
-    "prompt_tokens": 120,
-    "completion_tokens": 30,
-    "total_tokens": 150,
-    "prompt_tokens_details": {"cached_tokens": 100},
-    "completion_tokens_details": {"reasoning_tokens": 12},
-}
-_ERRORS: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
-    "rate-limited": (429, {"retry-after": "7"}, {"code": "rate_limit_exceeded"}),
-    "rate-limited-date": (429, {"retry-after": "Fri, 31 Dec 2999 23:59:59 GMT"}, {"code": "rate_limit_exceeded"}),
-    "no-quota": (429, {}, {"code": "insufficient_quota"}),
-    "server-error": (500, {}, {"code": "server_error"}),
-    "overloaded": (529, {}, {}),
-    "bad-key": (401, {}, {"code": "invalid_api_key"}),
-    "no-model": (404, {}, {"code": "model_not_found"}),
-    "bad-request": (400, {}, {"code": "Your prompt 'the quarterly secret' is wrong"}),
-    "too-long": (400, {}, {"code": "context_length_exceeded"}),
-    "too-long-llama": (400, {}, {"code": "400", "type": "exceed_context_size_error"}),
-    "filtered": (400, {}, {"code": "content_filter"}),
-}
+CREATED = 1_760_000_000
+RESPONSES_TOKENS_MIN = 16
+"""Responses takes no smaller `max_output_tokens`."""
+_CHAT = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "response_format"}
+_RESPONSES = {"model", "input", "instructions", "max_output_tokens", "temperature", "text", "store", "stream"}
 
 
-class FakeOpenAI:
-    """Listens on a free loopback port; `async with FakeOpenAI("stall") as vendor: vendor.url`."""
+class Chat:
+    """Chat Completions: prompt tokens include the cached ones."""
 
-    def __init__(self, fault: Fault = "none") -> None:
-        self.fault: Fault = fault
-        self.requests: list[dict[str, Any]] = []
-        """Bodies, as they came."""
-        self.headers: list[dict[str, str]] = []
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.StreamWriter] = set()
+    request_id = "x-request-id"
 
-    @property
-    def url(self) -> str:
-        """Base URL, as a client configures it."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+    def answer(self, reply: Reply) -> Json:
+        """A chat completion with one choice."""
+        said: Json = {"content": reply.text, "refusal": None}
+        if reply.stop == "refusal":
+            said = {"content": None, "refusal": reply.text}
+        message: Json = said | {"role": "assistant", "reasoning_content": REASONING, "annotations": []}
+        choice: Json = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(reply)}
+        answer: Json = self._head(reply, "chat.completion") | {"choices": [choice]}
+        return answer | ({"usage": self._usage()} if reply.usage else {})
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
+    def events(self, reply: Reply, body: Mapping[str, Any]) -> list[Event]:
+        """Unnamed chunks; usage in one without choices, if it was asked for; then `[DONE]`."""
+        options: Json = body.get("stream_options") or {}
+        wanted = bool(options.get("include_usage"))
+        head = self._head(reply, "chat.completion.chunk") | ({"usage": None} if wanted else {})
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in self._connections:
-            writer.transport.abort()
-        await self._server.wait_closed()
+        def chunk(delta: Json, finish: str | None = None, *, piece: bool = False) -> Event:
+            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+            return Event(head | {"choices": [choice]}, piece=piece)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
-                body = json.loads(await reader.readexactly(int(headers["content-length"])))
-                self.requests.append(body)
-                self.headers.append(headers)
-                await self._answer(writer, body)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self._connections.discard(writer)
-            writer.transport.abort()
+        part = "refusal" if reply.stop == "refusal" else "content"
+        return [
+            chunk({"role": "assistant", "content": "", "refusal": None}),
+            chunk({"reasoning_content": REASONING}),
+            *(chunk({part: piece}, piece=True) for piece in reply.pieces),
+            chunk({}, _finish(reply)),
+            *([Event(head | {"choices": [], "usage": self._usage()})] if wanted and reply.usage else []),
+            Event("[DONE]"),
+        ]
 
-    async def _answer(self, writer: asyncio.StreamWriter, body: Mapping[str, Any]) -> None:
-        fault = self.fault
-        if fault in _ERRORS:
-            status, headers, error = _ERRORS[fault]
-            text = json.dumps({"error": {"message": "about sk-planted and your prompt", **error}})
-            await _send(writer, text, status=status, headers=headers)
-        elif fault == "redirect":
-            await _send(writer, "{}", status=307, headers={"location": "http://127.0.0.1:9/v1/chat/completions"})
-        elif fault == "reset":
-            writer.transport.abort()
-        elif fault == "stall":
-            await asyncio.Event().wait()
-        elif fault in {"cut", "drip", "huge"}:
-            await self._misbehave(writer, fault)
-        else:
-            await _send(writer, _body(fault, body), headers=_headers(fault))
+    def error(self, refusal: Refusal) -> Json:
+        """Its kind stands in `error.code`, or else in `error.type`."""
+        kind, code = refusal.openai
+        return {"error": {"message": refusal.sentence, "type": kind, "param": None, "code": code}}
 
-    async def _misbehave(self, writer: asyncio.StreamWriter, fault: str) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90000000\r\n\r\n{")
-        await writer.drain()
-        if fault == "cut":
-            writer.transport.abort()
-            return
-        chunk = b" " if fault == "drip" else b" " * 65_536
-        for _ in range(2_000):  # 131 MB, far beyond any limit of a client
-            writer.write(chunk)
-            await writer.drain()
-            await asyncio.sleep(0.02 if fault == "drip" else 0)
+    def error_event(self, refusal: Refusal) -> Event:
+        """The same document, as a chunk."""
+        return Event(self.error(refusal))
+
+    def complaint(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+        """Key, members, turns, the output's schema."""
+        if unknown := set(body) - _CHAT - ({"stream", "stream_options"} if body.get("stream") else {"stream"}):
+            return f"{sorted(unknown)} are not taken"
+        if not body["messages"] or any(not turn["content"] for turn in body["messages"]):
+            return "messages have to be there, each with content"
+        form = body.get("response_format")
+        if form is not None and form["type"] != "json_schema":
+            return "response_format is a json_schema"
+        return _schema_complaint(form and form["json_schema"]) or _key_complaint(headers)
+
+    def _head(self, reply: Reply, kind: str) -> Json:
+        return {"id": "chatcmpl-1", "object": kind, "created": CREATED, "model": reply.model, "service_tier": "default"}
+
+    def _usage(self) -> Json:
+        prompt = USAGE.input + USAGE.cache_read
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": USAGE.output,
+            "total_tokens": prompt + USAGE.output,
+            "prompt_tokens_details": {"cached_tokens": USAGE.cache_read, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": USAGE.reasoning, "audio_tokens": 0},
+        }
 
 
-def _body(fault: Fault, body: Mapping[str, Any]) -> str:
-    if fault == "malformed-json":
-        return '{"id": "chatcmpl-1", "choices": [{'
-    if fault == "html":
-        return "<html><body>Please sign in to the hotel's network.</body></html>"
-    if fault == "no-choices":
-        return json.dumps({"id": "chatcmpl-1", "choices": []})
-    content: str | None = json.dumps(INSIGHT) if "response_format" in body else "Nine of ten arrived. [P1]"
-    content = {"not-the-schema": "I would rather chat.", "stopped-short": '{"answer": "Nine of', "empty": ""}.get(
-        fault, content
-    )
-    message: dict[str, Any] = {"role": "assistant", "content": content}
-    if fault == "refusal":
-        message |= {"content": None, "refusal": "I cannot help with that."}
-    choice = {"index": 0, "message": message, "finish_reason": "length" if fault == "stopped-short" else "stop"}
-    answer: dict[str, Any] = {"id": "chatcmpl-1", "model": f"{body['model']}-2026-10-01", "choices": [choice]}
-    if fault == "bare":
-        return json.dumps({"choices": [{"message": {"content": content}}]})
-    return json.dumps(answer if fault == "no-usage" else answer | {"usage": USAGE})
+class Responses:
+    """Responses: input tokens include the cached ones; events are named and numbered."""
+
+    request_id = "x-request-id"
+
+    def answer(self, reply: Reply) -> Json:
+        """A response with a reasoning item before its message."""
+        status = {"end": "completed", "refusal": "completed"}.get(reply.stop, "incomplete")
+        why = {"max_tokens": "max_output_tokens", "filter": "content_filter"}.get(reply.stop)
+        part: Json = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
+        if reply.stop == "refusal":
+            part = {"type": "refusal", "refusal": reply.text}
+        message = self._item(status) | {"content": [part]}
+        end: Json = {"status": status, "incomplete_details": {"reason": why} if why else None}
+        if reply.failed:
+            end = {"status": "failed", "error": {"code": "server_error", "message": SECRET}}
+        usage = {"usage": self._usage()} if reply.usage else {}
+        return self._head(reply) | end | {"output": [self._reasoning(), message]} | usage
+
+    def events(self, reply: Reply, body: Mapping[str, Any]) -> list[Event]:
+        """From response.created to response.completed, .incomplete or .failed, which carries the whole answer."""
+        start, end = self._head(reply), self.answer(reply)
+        message, part = end["output"][1], end["output"][1]["content"][0]
+        kind = "refusal" if reply.stop == "refusal" else "output_text"
+        at: Json = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
+        blank = part | {"refusal" if kind == "refusal" else "text": ""}
+        said: Json = {"refusal": reply.text} if kind == "refusal" else {"text": reply.text, "logprobs": []}
+        events = [
+            named("response.created", response=start),
+            named("response.in_progress", response=start),
+            named("response.output_item.added", output_index=0, item=self._reasoning()),
+            named("response.output_item.done", output_index=0, item=self._reasoning()),
+            named("response.output_item.added", output_index=1, item=self._item("in_progress") | {"content": []}),
+            named("response.content_part.added", **at, part=blank),
+            *(
+                replace(named(f"response.{kind}.delta", **at, delta=piece, logprobs=[]), piece=True)
+                for piece in reply.pieces
+            ),
+            named(f"response.{kind}.done", **at, **said),
+            named("response.content_part.done", **at, part=part),
+            named("response.output_item.done", output_index=1, item=message),
+            named(f"response.{end['status']}", response=end),
+        ]
+        for number, event in enumerate(events):
+            assert isinstance(event.data, dict)
+            event.data["sequence_number"] = number
+        return events
+
+    def error(self, refusal: Refusal) -> Json:
+        """As Chat Completions does."""
+        return Chat().error(refusal)
+
+    def error_event(self, refusal: Refusal) -> Event:
+        """An event of its own shape: the code stands at the top."""
+        code = refusal.openai[1] or refusal.openai[0]
+        return named("error", code=code, message=refusal.sentence, param=None, sequence_number=7)
+
+    def complaint(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+        """Key, members, the smallest limit, the output's schema; and nothing may be stored."""
+        if unknown := set(body) - _RESPONSES:
+            return f"{sorted(unknown)} are not taken"
+        if body.get("store") is not False:
+            return "store has to be false: this vendor keeps answers otherwise"
+        if int(body["max_output_tokens"]) < RESPONSES_TOKENS_MIN:
+            return f"max_output_tokens begins at {RESPONSES_TOKENS_MIN}"
+        form = body.get("text", {}).get("format")
+        if not body["input"] or (form is not None and form["type"] != "json_schema"):
+            return "input has to be there, and text.format is a json_schema"
+        return _schema_complaint(form) or _key_complaint(headers)
+
+    def _head(self, reply: Reply) -> Json:
+        head: Json = {"id": "resp_1", "object": "response", "created_at": CREATED, "status": "in_progress"}
+        head |= {"model": reply.model, "output": [], "error": None, "incomplete_details": None, "usage": None}
+        return head | {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "store": False}
+
+    def _item(self, status: str) -> Json:
+        return {"id": "msg_1", "type": "message", "role": "assistant", "status": status}
+
+    def _reasoning(self) -> Json:
+        return {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": REASONING}]}
+
+    def _usage(self) -> Json:
+        prompt = USAGE.input + USAGE.cache_read
+        return {
+            "input_tokens": prompt,
+            "input_tokens_details": {"cached_tokens": USAGE.cache_read, "cache_write_tokens": 0},
+            "output_tokens": USAGE.output,
+            "output_tokens_details": {"reasoning_tokens": USAGE.reasoning},
+            "total_tokens": prompt + USAGE.output,
+        }
 
 
-def _headers(fault: Fault) -> dict[str, str]:
-    kind = "text/html" if fault == "html" else "application/json"
-    return {"content-type": kind, "x-request-id": "req-77"}
+def _finish(reply: Reply) -> str:
+    return {"max_tokens": "length", "filter": "content_filter"}.get(reply.stop, "stop")
 
 
-async def _send(
-    writer: asyncio.StreamWriter, text: str, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> None:
-    head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(text.encode()))}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    writer.write(f"HTTP/1.1 {status} Answer\r\n{lines}\r\n{text}".encode())
-    await writer.drain()
+def _schema_complaint(form: Json | None) -> str | None:
+    if form is None:
+        return None
+    if not form.get("name") or not isinstance(form.get("schema"), dict):
+        return "a schema needs its name"
+    return "a strict schema has to be closed" if form.get("strict") and not is_closed(form["schema"]) else None
+
+
+def _key_complaint(headers: Mapping[str, str]) -> str | None:
+    return None if headers.get("authorization", "").startswith("bearer ") else "a bearer key is wanted"
