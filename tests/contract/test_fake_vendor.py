@@ -73,7 +73,8 @@ def test_errors_are_of_the_sdks_types(fault: str) -> None:
 async def test_anthropics_sdk_reads_it(vendor: FakeVendor) -> None:
     """The SDK gets the same text whole and streamed, with usage and request id."""
     async with anthropic.AsyncAnthropic(base_url=vendor.anthropic_url, api_key="k", max_retries=0) as client:
-        message = await client.messages.create(**BODIES["/v1/messages"])
+        create: Any = client.messages.create
+        message = await create(**BODIES["/v1/messages"])
         async with client.messages.stream(**BODIES["/v1/messages"]) as stream:
             streamed = await stream.get_final_message()
         assert ModelInfo.model_validate((await client.models.retrieve("small")).model_dump())
@@ -85,22 +86,18 @@ async def test_anthropics_sdk_reads_it(vendor: FakeVendor) -> None:
 
 async def test_openais_sdk_reads_both_its_formats(vendor: FakeVendor) -> None:
     """The SDK gets the same text from Chat Completions and Responses, whole and streamed."""
-    options: Any = {"stream_options": {"include_usage": True}}
     async with openai.AsyncOpenAI(base_url=vendor.openai_url, api_key="k", max_retries=0) as client:
-        chat = await client.chat.completions.create(**BODIES["/v1/chat/completions"])
-        chunks = [
-            c
-            async for c in await client.chat.completions.create(
-                **BODIES["/v1/chat/completions"], stream=True, **options
-            )
-        ]
-        response = await client.responses.create(**BODIES["/v1/responses"])
-        events = [event async for event in await client.responses.create(**BODIES["/v1/responses"], stream=True)]
+        chat_create, create = cast("Any", client.chat.completions.create), cast("Any", client.responses.create)
+        chat, chat_stream = BODIES["/v1/chat/completions"], {"stream": True, "stream_options": {"include_usage": True}}
+        completion = await chat_create(**chat)
+        chunks = [chunk async for chunk in await chat_create(**chat, **chat_stream)]
+        response = await create(**BODIES["/v1/responses"])
+        events = [event async for event in await create(**BODIES["/v1/responses"], stream=True)]
         assert Model.model_validate((await client.models.retrieve("small")).model_dump())
-    assert chat.choices[0].message.content == TEXT == response.output_text
+    assert completion.choices[0].message.content == TEXT == response.output_text
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == TEXT
-    assert cast("Any", events[-1]).response.output_text == TEXT
-    assert chunks[-1].usage is not None
+    assert events[-1].response.output_text == TEXT
+    assert chunks[-1].usage.prompt_tokens == 120
     assert vendor.complaints == []
 
 
@@ -126,8 +123,7 @@ async def test_a_hang_up_is_seen(vendor: FakeVendor) -> None:
     vendor.fault = "stall"
     async with httpx.AsyncClient(base_url=vendor.anthropic_url, headers=HEADERS) as client:
         call = asyncio.ensure_future(client.post("/v1/messages", json=BODIES["/v1/messages"]))
-        while not vendor.requests:
-            await asyncio.sleep(0)
+        await vendor.asked()
         call.cancel()
         await asyncio.wait_for(vendor.hung_up(), 5)
     assert vendor.hangups == 1

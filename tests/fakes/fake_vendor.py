@@ -70,6 +70,7 @@ class FakeVendor:
         """Connections that the client closed while an answer was on its way."""
         self.release = asyncio.Event()
         """Set it and what stalls goes on as if nothing had been."""
+        self._asked = asyncio.Event()
         self._hung_up = asyncio.Event()
         self._port = 0
         self._server: asyncio.Server | None = None
@@ -116,6 +117,10 @@ class FakeVendor:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
         self._server = None
+
+    async def asked(self) -> None:
+        """Wait until a request with a body has come."""
+        await self._asked.wait()
 
     async def hung_up(self) -> None:
         """Wait until a client has closed a connection before its answer was whole."""
@@ -205,6 +210,7 @@ class FakeVendor:
         self.requests.append(body)
         self.headers.append(dict(request.headers))
         self.paths.append(request.path)
+        self._asked.set()
         return self.fault(len(self.requests), body) if callable(self.fault) else self.fault
 
     def _refusal(self, fault: Fault, form: Format, request: _Request) -> Refusal | None:
