@@ -86,6 +86,8 @@ class Attempt:
     """`answered`, `cancelled`, or the name of the provider error that it ended with."""
     seconds: float = 0.0
     """From asking to the end."""
+    streamed: bool = False
+    """The answer was asked for piece by piece."""
     first_byte_s: float | None = None
     """From asking to the first piece of a streamed answer; None when nothing was streamed."""
     request_id: str | None = None
@@ -113,8 +115,15 @@ class CompletionRequest:
     """What the messages were rendered from."""
     deadline: float = math.inf
     """When the answer has to be there, in seconds on the running event loop's clock (`loop.time()`)."""
+    first_delta_deadline: float = math.inf
+    """When the first piece of a streamed answer has to be there, on the same clock: another provider stands ready."""
     on_attempt: Callable[[Attempt], None] = _nobody
     """Told of every attempt when it ends, also of a failed, cancelled or hedged one: what the caller is billed."""
+
+    @property
+    def start_deadline(self) -> float:
+        """Until when anything may be waited for before the answer begins."""
+        return min(self.deadline, self.first_delta_deadline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,163 @@
+"""Leaves a provider alone that fails too often, and finds out with one probe when it is back.
+
+What counts is what the provider did: it was unreachable, too slow, throttled us, or does not know the account or the
+model. What it declined (a request that is wrong, too long or refused) and what we broke off says nothing about it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from registry.messages import Attempt, Completion, CompletionRequest, StreamEvent
+from serving.providers.base import (
+    PING_S_MAX,
+    AuthenticationFailed,
+    CircuitOpen,
+    ModelNotFound,
+    NotAsked,
+    Provider,
+    ProviderError,
+    RateLimited,
+    TimedOut,
+    Transient,
+)
+from serving.providers.circuit import Circuit
+from serving.providers.slot import Slot
+from serving.providers.wrapper import Wrapper
+
+FAILURES = (Transient, AuthenticationFailed, ModelNotFound)
+
+
+class Breaker(Wrapper):
+    """Asks the provider inside while the breaker of its slot lets it.
+
+    Raises:
+        CircuitOpen: it does not; carries how long that may last.
+    """
+
+    def __init__(self, inner: Provider, slot: Slot) -> None:
+        super().__init__(inner)
+        self._slot = slot
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Ask, unless the provider is to be left alone."""
+        call = _Call(self.name, self._slot, request.deadline, streamed=False)
+        try:
+            completion = await self.inner.complete(call.watched(request))
+        except BaseException as error:
+            call.ended(error)
+            raise
+        call.answered()
+        return completion
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """Ask, unless the provider is to be left alone; the verdict falls with the end of the stream."""
+        call = _Call(self.name, self._slot, request.deadline, streamed=True)
+        try:
+            async with aclosing(self.inner.stream(call.watched(request))) as events:
+                async for event in events:
+                    if isinstance(event, Completion):
+                        call.answered()  # before it goes on: who has the completion need not come back for more
+                    else:
+                        call.began()
+                    yield event
+        except BaseException as error:
+            call.ended(error)
+            raise
+
+    async def ping(self) -> None:
+        """Ping, as the probe when one is due.
+
+        A ping that succeeds closes the breaker on trial: the first failed call opens it again. One that fails opens it
+        at once: it is sent when nobody else asks, so that there is nothing better to know. That the vendor does not
+        know the address says nothing: compatible servers lack some.
+        """
+        deadline = asyncio.get_running_loop().time() + PING_S_MAX
+        call = _Call(self.name, self._slot, deadline, streamed=False)
+        try:
+            await self.inner.ping()
+        except (Transient, AuthenticationFailed) as error:
+            self._slot.note_error(type(error).__name__)
+            call.failed(error, at_once=True)
+            raise
+        except BaseException as error:
+            call.given_back(asked=isinstance(error, ProviderError))
+            raise
+        call.pinged()
+
+
+class _Call:
+    """One call while it runs; the first verdict stands."""
+
+    def __init__(self, name: str, slot: Slot, deadline: float, *, streamed: bool) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+        self._slot = slot
+        self._streamed = streamed
+        self._attempt_s: float | None = None
+        self._has_begun = False
+        self._has_verdict = False
+        ticket = slot.enter(deadline - self._started)
+        if ticket is None:
+            retry_after_s = max(round(slot.retry_after_s, 3), 0.001)
+            raise CircuitOpen(
+                f"{name} is left alone for {retry_after_s:g} s, because it failed too often of late",
+                retry_after_s=retry_after_s,
+            )
+        self._ticket = ticket
+
+    def watched(self, request: CompletionRequest) -> CompletionRequest:
+        """The request, so that the attempt's own time is seen: waiting for a turn here is not the provider's doing."""
+
+        def on_attempt(attempt: Attempt) -> None:
+            self._attempt_s = attempt.seconds
+            request.on_attempt(attempt)
+
+        return replace(request, on_attempt=on_attempt)
+
+    def began(self) -> None:
+        """The first piece is there."""
+        self._has_begun = True
+
+    def answered(self) -> None:
+        """The answer is whole."""
+        self._has_verdict = True
+        self._slot.change(lambda circuit, now_ns: circuit.succeeded(now_ns, self._ticket))
+
+    def pinged(self) -> None:
+        """The vendor is there."""
+        self._slot.change(lambda circuit, _now_ns: circuit.pinged(self._ticket))
+
+    def ended(self, error: BaseException) -> None:
+        """Judge a call that ended otherwise; after the verdict, only the reader left."""
+        if self._has_verdict:
+            return
+        if isinstance(error, TimedOut) and not self._had_fair_time():
+            self.given_back(asked=True)
+        elif isinstance(error, FAILURES):
+            self.failed(error)
+        elif isinstance(error, ProviderError) and not isinstance(error, NotAsked):
+            self._slot.change(lambda circuit, _now_ns: circuit.declined(self._ticket))
+        else:
+            self.given_back(asked=not isinstance(error, NotAsked))
+
+    def failed(self, error: ProviderError, *, at_once: bool = False) -> None:
+        """It is the provider's fault."""
+        away_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
+
+        def change(circuit: Circuit, now_ns: int) -> None:
+            circuit.failed(now_ns, self._ticket, away_s=away_s, at_once=at_once)
+
+        self._slot.change(change)
+
+    def given_back(self, *, asked: bool) -> None:
+        """Nobody's fault, or nobody knows whose."""
+        self._slot.change(lambda circuit, now_ns: circuit.give_back(now_ns, self._ticket, asked=asked))
+
+    def _had_fair_time(self) -> bool:
+        """Whether a caller with more patience would not have been answered either, most likely."""
+        # Once a stream has begun, what it still takes is like a whole answer.
+        fair_s = self._slot.fair_s(self._streamed and not self._has_begun)
+        had_s = self._clock() - self._started if self._attempt_s is None else self._attempt_s
+        return had_s >= fair_s
