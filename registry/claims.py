@@ -8,13 +8,18 @@ Reading never raises: whatever a model wrote becomes some draft, and what is not
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from registry.answer_member import AnswerMember, well_formed
 from registry.errors import JsonValue
 from registry.figures import Figure, figures
 
 __all__ = [
+    "MARKS",
+    "OPENING",
+    "SPACE",
+    "TEXT_CHARS_MAX",
     "Draft",
     "DraftClaim",
     "Figure",
@@ -38,10 +43,14 @@ WRAPPED_CHARS_MIN = 60
 """A shorter line was ended on purpose: a heading, a list item, a verse of a letter's head."""
 
 _MARK = r"\[\s*([PM]\d{1,3}(?:\s*[,;]\s*[PM]\d{1,3})*)\s*\]"
-_MARKS = re.compile(rf"\s?{_MARK}", re.IGNORECASE)
+MARKS = re.compile(rf"\s?{_MARK}", re.IGNORECASE)
+OPENING = re.compile(r"\s*(?:```[a-zA-Z]*\s*)?\{")
+"""How an answer begins that is nothing but a document."""
 _LABEL = re.compile(r"[PM]\d{1,3}", re.IGNORECASE)
+_DECODER = json.JSONDecoder(strict=False)
+"""Takes line ends inside strings: small models write them."""
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n?(.*?)(?:```|\Z)", re.DOTALL)
-_SPACE = re.compile(r"[ \t\u00a0\u202f]+")
+SPACE = re.compile(r"[ \t\u00a0\u202f]+")
 _ABBREVIATIONS = re.compile(
     r"(?:\b(?:[A-Za-z]|e\.g|i\.e|z\.B|d\.h|u\.a|no|nr|ca|approx|vs|dr|mr|mrs|ms|prof|st|inc|ltd|co|corp|dept|fig|"
     r"mio|mrd|tsd|bzw|usw|abs|art|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|okt|dez)\.)$",
@@ -83,19 +92,32 @@ class Draft:
     """The model says that it cannot answer: no claims in JSON, or a plain text that says so without any mark."""
 
 
-def read_answer(text: str) -> Draft:
-    """Read a model's answer in either form, tolerating fences and chatter around it; never raises."""
+def read_answer(text: str, *, chatter: bool = True) -> Draft:
+    """Read a model's answer in either form, tolerating fences; never raises.
+
+    A document that breaks off, or is broken behind its answer, still gives the answer as far as it goes.
+
+    Args:
+        text: what the model wrote.
+        chatter: a document counts also when other words stand before it; not where plain text was asked for.
+    """
     text = text[:TEXT_CHARS_MAX]
-    document = _document(text)
+    begins = text.find("{")
+    if begins < 0 or not (chatter or OPENING.match(text)):
+        return _read_text(text)
+    member = AnswerMember()
+    answer = member.feed(text[begins:])
+    document = _document(text, answer if member.found else None)
     if document is None:
         return _read_text(text)
-    answer = document.get("answer")
+    answer = answer if member.found else document.get("answer")
     listed = document.get("claims")
     claims = tuple(filter(None, map(_claim, cast("list[Any]", listed)))) if isinstance(listed, list) else ()
     answer = answer if isinstance(answer, str) else " ".join(claim.text for claim in claims)
+    plain = without_marks(well_formed(answer))
     if "claims" not in document:
-        return _read_text(answer)  # its marks, if any, stand in the text
-    return Draft(answer=without_marks(answer), claims=claims[:CLAIMS_MAX], abstained=not claims)
+        return replace(_read_text(answer), answer=plain)  # its marks, if any, stand in the text
+    return Draft(answer=plain, claims=claims[:CLAIMS_MAX], abstained=not claims)
 
 
 def write_answer(draft: Draft, schema: Mapping[str, JsonValue] | None) -> str:
@@ -116,13 +138,13 @@ def takes_claims(schema: Mapping[str, JsonValue] | None) -> bool:
 
 def citations_in(text: str) -> tuple[str, ...]:
     """Labels of all marks in the text, in order, each once, upper case."""
-    labels = (label.upper() for mark in _MARKS.finditer(text) for label in _LABEL.findall(mark.group(1)))
+    labels = (label.upper() for mark in MARKS.finditer(text) for label in _LABEL.findall(mark.group(1)))
     return tuple(dict.fromkeys(labels))
 
 
 def without_marks(text: str) -> str:
     """The text without its citation marks."""
-    return _MARKS.sub("", text).strip()
+    return MARKS.sub("", text).strip()
 
 
 def sentences(text: str) -> tuple[str, ...]:
@@ -179,21 +201,26 @@ def _read_text(text: str) -> Draft:
     abstained = not any(claim.citations for claim in claims) and _ABSTAINS.search(text) is not None
     if abstained:
         claims = []
-    answer = without_marks(_SPACE.sub(" ", text))
+    answer = without_marks(SPACE.sub(" ", text))
     return Draft(answer=answer, claims=tuple(claims[:CLAIMS_MAX]), abstained=abstained)
 
 
-def _document(text: str) -> dict[str, Any] | None:
-    """The JSON object of the answer: the whole text, a fenced block, or the first object in the chatter."""
-    fenced = _FENCE.search(text)
-    for candidate in (text, fenced.group(1) if fenced else "", text[text.find("{") :] if "{" in text else ""):
+def _document(text: str, answer: str | None) -> dict[str, Any] | None:
+    """The JSON object of the answer: the first one in the text, else one in a fenced block.
+
+    Args:
+        text: holds a `{`.
+        answer: the member of the first object, if it was found; then no other object is looked for.
+    """
+    fenced = _FENCE.search(text) if answer is None else None
+    for candidate in (text[text.find("{") :], fenced.group(1).strip() if fenced else ""):
         try:
-            value, _ = json.JSONDecoder().raw_decode(candidate.strip())
+            value, _ = _DECODER.raw_decode(candidate)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and ("answer" in value or "claims" in value):
             return cast("dict[str, Any]", value)
-    return None
+    return None if answer is None else {"answer": answer}
 
 
 def _claim(item: Any) -> DraftClaim | None:
@@ -208,7 +235,9 @@ def _claim(item: Any) -> DraftClaim | None:
     cited = fields.get("citations")
     given = cast("list[Any]", cited) if isinstance(cited, list) else [cited]
     labels = [label.upper() for entry in given if isinstance(entry, str) for label in _LABEL.findall(entry)]
-    return DraftClaim(text=without_marks(text), citations=tuple(dict.fromkeys([*labels, *citations_in(text)])))
+    return DraftClaim(
+        text=without_marks(well_formed(text)), citations=tuple(dict.fromkeys([*labels, *citations_in(text)]))
+    )
 
 
 def _marked(claim: DraftClaim) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from registry.answer_member import well_formed
 from registry.claims import (
     Draft,
     DraftClaim,
@@ -95,9 +96,9 @@ def ground(
     every value is a claim, and may be supported by any passage or metric.
     """
     sources = _sources(passages, metrics)
-    draft = read_answer(text)
+    draft = read_answer(text, chatter=output_schema is not None)
     if output_schema is not None and not takes_claims(output_schema):
-        claims = tuple(DraftClaim(text=leaf, citations=tuple(sources)) for leaf in _leaves(text))
+        claims = tuple(DraftClaim(text=well_formed(leaf), citations=tuple(sources)) for leaf in _leaves(text))
         draft = Draft(answer=text, claims=claims)
     draft = _with_stray_figures(draft)
     cited = {label for claim in draft.claims for label in claim.citations}
