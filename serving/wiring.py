@@ -147,7 +147,7 @@ def _connect(
         prompts=prompts,
         retrieve=retriever(corpus),
         complete=providers.complete,
-        gate=BudgetGate([PricedModel(provider.name, provider.model) for provider in providers.providers]),
+        gate=BudgetGate([PricedModel(provider.name, provider.model) for provider in providers.vendors]),
         calls=calls,
         records=records,
         metrics=metrics,

@@ -87,7 +87,7 @@ async def _models(settings: ServingSettings) -> list[ServingModel]:
 
     chain = build_providers(settings.providers, provider_policy(settings))
     try:
-        return [ServingModel(provider=provider.name, model=provider.model) for provider in chain.providers]
+        return [ServingModel(provider=provider.name, model=provider.model) for provider in chain.vendors]
     finally:
         await chain.aclose()
 

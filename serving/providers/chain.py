@@ -1,39 +1,34 @@
-"""Builds the configured providers and asks them in order, until one answers.
+"""Builds the configured providers, each in its wrappers, and asks them in order, until one answers.
 
-A provider that throttles, fails, stalls, cannot hold the prompt or does not know us hands over to the next one. A
-request that is wrong everywhere, and content that a vendor refused, do not.
+Fallback(Hedge(Repair(Retry(Breaker(Limit(Metered(vendor)))))), ...): every wrapper is a file of its own.
 """
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import SecretStr
 
-from registry.errors import InvalidInput, JsonValue
-from registry.messages import Attempt, Completion, CompletionRequest, Usage
+from registry.errors import InvalidInput
+from registry.messages import Completion, CompletionRequest, StreamEvent, Usage
 from registry.money.prices import UnpricedModel, cost_nano_usd
-from serving.providers.base import (
-    AuthenticationFailed,
-    ContentRefused,
-    ContextTooLong,
-    ModelNotFound,
-    Provider,
-    ProviderError,
-    RateLimited,
-    SchemaFailure,
-    TimedOut,
-    Transient,
-)
+from serving.providers.base import Provider
+from serving.providers.board import Board
+from serving.providers.breaker import Breaker
+from serving.providers.fallback import Fallback, ProvidersUnavailable
+from serving.providers.hedge import Hedge, hedge_budget
+from serving.providers.limit import CONCURRENT_MAX, Limit
+from serving.providers.metering import Metered, Observer
+from serving.providers.repair import Repair
+from serving.providers.retry import Retry, retry_budget
+from serving.providers.slot import Slot
+from serving.providers.wrapper import Count, uncounted
 
-logger = logging.getLogger(__name__)
+__all__ = ["Chain", "Link", "ProviderPolicy", "ProvidersUnavailable", "build_providers"]
 
-WORTH_ANOTHER_PROVIDER = (Transient, ContextTooLong, SchemaFailure, AuthenticationFailed, ModelNotFound)
-EARLIER_SHARE = 0.5
-"""Share of the time left that a provider may use while others stand behind it; the last one may use it all."""
 CHAIN_MAX = 8
 
 
@@ -41,75 +36,132 @@ CHAIN_MAX = 8
 class ProviderPolicy:
     """What the providers need from the settings."""
 
+    anthropic_api_key: SecretStr | None = None
+    anthropic_model: str | None = None
+    """As the vendor names it; needed by `anthropic`."""
+    anthropic_base_url: str | None = None
+    """None means Anthropic's own."""
     openai_api_key: SecretStr | None = None
     openai_model: str | None = None
     """As the vendor names it; needed by `openai`."""
     openai_base_url: str | None = None
     """None means OpenAI's own."""
+    openai_api: Literal["auto", "chat", "responses"] = "auto"
+    """`auto`: Responses at OpenAI's own address, Chat Completions at any other."""
     local_base_url: str = "http://127.0.0.1:8081/v1"
     """Where `assay up` with ASSAY_LOCAL_LLM=1 runs its llama.cpp server."""
     local_model: str = "smollm2-135m-instruct"
     script: Path | None = None
     """ASSAY_SCRIPT; needed by `scripted`."""
+    hedge: bool = False
+    """Ask a second time when an answer is late."""
+    concurrent_max: int = CONCURRENT_MAX
+    """Requests that one process has at one provider at once; as many again may wait."""
 
 
-class ProvidersUnavailable(ProviderError):
-    """No provider answered; `details["tried"]` lists each one with what it said."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One provider of a chain, for who watches it."""
+
+    vendor: Provider
+    """The provider without its wrappers."""
+    provider: Provider
+    """The provider in its wrappers."""
+    slot: Slot
+    """What the node knows about it."""
+    limit: Limit
+    """How many requests are there and wait."""
+
+    @property
+    def name(self) -> str:
+        """Name in the chain."""
+        return self.vendor.name
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for."""
+        return self.vendor.model
 
 
 class Chain:
-    """Providers in order of preference, as one provider."""
+    """Providers in order of preference, as one provider.
+
+    Args:
+        vendors: 1 to 8, each makes one attempt a call.
+        board: what the node knows about providers; None keeps a board for this chain alone.
+        observers: told of every attempt, besides the request's `on_attempt`.
+        count: told what the wrappers do.
+        hedge: whether a late answer is asked for a second time.
+        concurrent_max: requests at one provider at once.
+    """
 
     name = "chain"
 
-    def __init__(self, providers: Sequence[Provider], *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        assert 0 < len(providers) <= CHAIN_MAX  # noqa: S101 - build_providers checks; only a bug gets here
-        self.providers = tuple(providers)
-        self._monotonic = monotonic
+    def __init__(
+        self,
+        vendors: Sequence[Provider],
+        *,
+        board: Board | None = None,
+        observers: Sequence[Observer] = (),
+        count: Count = uncounted,
+        hedge: bool = False,
+        concurrent_max: int = CONCURRENT_MAX,
+    ) -> None:
+        assert 0 < len(vendors) <= CHAIN_MAX  # noqa: S101 - build_providers checks; only a bug gets here
+        self.vendors = tuple(vendors)
+        """The providers without their wrappers, in order."""
+        self._board = board or Board.private()
+        links: list[Link] = []
+        for vendor in vendors:
+            slot = self._board.slot(vendor.name, vendor.model)
+            metered = Metered(vendor, (slot.observe, *observers))
+            limit = Limit(metered, concurrent_max=concurrent_max, waiting_max=concurrent_max, count=count)
+            provider: Provider = Retry(Breaker(limit, slot), retry_budget(), count=count)
+            provider = Repair(provider, count=count)
+            if hedge:
+                provider = Hedge(provider, slot.hedge_after_s, hedge_budget(), count=count)
+            links.append(Link(vendor=vendor, provider=provider, slot=slot, limit=limit))
+        self.links = tuple(links)
+        """One a provider, in order."""
+        self._fallback = Fallback([link.provider for link in links])
 
     @property
     def model(self) -> str:
         """The model of the preferred provider."""
-        return self.providers[0].model
+        return self.vendors[0].model
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        """Ask the providers in order, all within `request.timeout_s`.
-
-        `attempts` counts the failed ones too; those that used tokens stand in `failed`, or in `billed` of the error.
+        """Answer before `request.deadline`.
 
         Raises:
-            ProvidersUnavailable: none answered.
+            ProvidersUnavailable: no provider answered, or the time was over.
+            Saturated: all have as many requests as they may have from here.
             ContentRefused: a vendor declined the content.
         """
-        deadline = self._monotonic() + request.timeout_s
-        failures: list[tuple[Provider, ProviderError]] = []
-        for position, provider in enumerate(self.providers):
-            left_s = deadline - self._monotonic()
-            if left_s <= 0:
-                failures.append((provider, TimedOut(f"no time was left to ask {provider.name}")))
-                break
-            share = 1.0 if position == len(self.providers) - 1 else EARLIER_SHARE
-            try:
-                completion = await provider.complete(replace(request, timeout_s=left_s * share))
-            except ContentRefused as error:
-                error.billed = _billed([*failures, (provider, error)])
-                raise
-            except ProviderError as error:
-                logger.warning("provider %s failed: %s", provider.name, type(error).__name__)
-                failures.append((provider, error))
-                if not isinstance(error, WORTH_ANOTHER_PROVIDER):
-                    break
-            else:
-                return replace(completion, attempts=completion.attempts + len(failures), failed=_billed(failures))
-        raise _unavailable(failures)
+        return await self._fallback.complete(request)
+
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """As `complete`, piece by piece; close the generator when you stop reading.
+
+        Raises:
+            ProviderError: as `complete` until the first piece; later as the provider broke off.
+        """
+        return self._fallback.stream(request)
 
     async def aclose(self) -> None:
-        """Close every provider."""
-        for provider in self.providers:
-            await provider.aclose()
+        """Close every provider, also when one of them fails to."""
+        async with AsyncExitStack() as closing:
+            for vendor in self.vendors:
+                closing.push_async_callback(vendor.aclose)
 
 
-def build_providers(names: Sequence[str], policy: ProviderPolicy) -> Chain:
+def build_providers(
+    names: Sequence[str],
+    policy: ProviderPolicy,
+    board: Board | None = None,
+    observers: Sequence[Observer] = (),
+    count: Count = uncounted,
+) -> Chain:
     """Make the chain that the names ask for, in their order; a vendor's SDK is imported only when it is named.
 
     Raises:
@@ -124,42 +176,14 @@ def build_providers(names: Sequence[str], policy: ProviderPolicy) -> Chain:
         raise InvalidInput(f"ASSAY_PROVIDERS may name each provider once, and at most {CHAIN_MAX}")
     if unknown := [name for name in cleaned if name not in _FACTORIES]:
         raise InvalidInput(f"ASSAY_PROVIDERS names {unknown[0]!r}, which is none of: {known}")
-    return Chain([_FACTORIES[name](policy) for name in cleaned])
-
-
-def _billed(failures: Sequence[tuple[Provider, ProviderError]]) -> tuple[Attempt, ...]:
-    """The failed attempts that used tokens."""
-    return tuple(
-        Attempt(
-            provider=provider.name,
-            model=error.model or provider.model,
-            asked_model=provider.model,
-            usage=error.usage,
-        )
-        for provider, error in failures
-        if error.usage is not None
+    return Chain(
+        [_FACTORIES[name](policy) for name in cleaned],
+        board=board,
+        observers=observers,
+        count=count,
+        hedge=policy.hedge,
+        concurrent_max=policy.concurrent_max,
     )
-
-
-def _unavailable(failures: Sequence[tuple[Provider, ProviderError]]) -> ProvidersUnavailable:
-    tried: list[JsonValue] = [
-        {
-            "provider": provider.name,
-            "model": provider.model,
-            "error": type(error).__name__,
-            "message": error.message,
-            **({"usage": asdict(error.usage)} if error.usage is not None else {}),
-        }
-        for provider, error in failures
-    ]
-    waits = [error.retry_after_s for _, error in failures if isinstance(error, RateLimited) and error.retry_after_s]
-    details: dict[str, JsonValue] = {"tried": tried}
-    if waits:
-        details["retry_after_s"] = min(waits)
-    names = ", ".join(f"{provider.name} ({error.message})" for provider, error in failures)
-    unavailable = ProvidersUnavailable(f"no provider answered: {names}", details=details)
-    unavailable.billed = _billed(failures)
-    return unavailable
 
 
 # Imports stand inside the factories: an SDK costs a second of start and tens of megabytes.
@@ -177,22 +201,23 @@ def _scripted(policy: ProviderPolicy) -> Provider:
     return Scripted(load_script(policy.script))
 
 
+def _anthropic(policy: ProviderPolicy) -> Provider:
+    from serving.providers.anthropic import Anthropic  # noqa: PLC0415 - see above
+
+    if policy.anthropic_api_key is None or not policy.anthropic_api_key.get_secret_value():
+        raise InvalidInput("ASSAY_PROVIDERS names 'anthropic'; set ANTHROPIC_API_KEY")
+    model = _priced("anthropic", policy.anthropic_model)
+    return Anthropic(api_key=policy.anthropic_api_key, model=model, base_url=policy.anthropic_base_url)
+
+
 def _openai(policy: ProviderPolicy) -> Provider:
     from serving.providers.openai import OPENAI_URL, OpenAI  # noqa: PLC0415 - see above
 
     if policy.openai_api_key is None or not policy.openai_api_key.get_secret_value():
         raise InvalidInput("ASSAY_PROVIDERS names 'openai'; set OPENAI_API_KEY (any word, if the server wants none)")
-    if not policy.openai_model:
-        raise InvalidInput("ASSAY_PROVIDERS names 'openai'; set ASSAY_OPENAI_MODEL to the model to ask for")
-    try:
-        cost_nano_usd("openai", policy.openai_model, Usage(), datetime.now(UTC))
-    except UnpricedModel as error:
-        raise UnpricedModel(
-            f"ASSAY_OPENAI_MODEL names {policy.openai_model!r}, and nobody knows what it costs; name a model with a "
-            "price, or use provider 'local' for a model on your own hardware (docs/providers.md)"
-        ) from error
+    model = _priced("openai", policy.openai_model)
     base_url = policy.openai_base_url or OPENAI_URL
-    return OpenAI(api_key=policy.openai_api_key, model=policy.openai_model, base_url=base_url)
+    return OpenAI(api_key=policy.openai_api_key, model=model, base_url=base_url)
 
 
 def _local(policy: ProviderPolicy) -> Provider:
@@ -201,9 +226,25 @@ def _local(policy: ProviderPolicy) -> Provider:
     return OpenAI(name="local", api_key=SecretStr("local"), model=policy.local_model, base_url=policy.local_base_url)
 
 
+def _priced(vendor: str, model: str | None) -> str:
+    """The model, when it is known what it costs: a vendor sends a bill."""
+    setting = f"ASSAY_{vendor.upper()}_MODEL"
+    if not model:
+        raise InvalidInput(f"ASSAY_PROVIDERS names {vendor!r}; set {setting} to the model to ask for")
+    try:
+        cost_nano_usd(vendor, model, Usage(), datetime.now(UTC))
+    except UnpricedModel as error:
+        raise UnpricedModel(
+            f"{setting} names {model!r}, and nobody knows what it costs; name a model with a price, "
+            "or use provider 'local' for a model on your own hardware (docs/providers.md)"
+        ) from error
+    return model
+
+
 _FACTORIES: Mapping[str, Callable[[ProviderPolicy], Provider]] = {
     "extractive": _extractive,
     "scripted": _scripted,
+    "anthropic": _anthropic,
     "openai": _openai,
     "local": _local,
 }

@@ -5,11 +5,11 @@ the request's material, not on the rendered prompt: a prompt's wording changes n
 (`claims_max`, `score_min`, the output schema). How a sentence is scored stands in `serving.providers.relevance`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from registry.claims import Draft, DraftClaim, takes_claims, write_answer
 from registry.errors import JsonValue
-from registry.messages import Completion, CompletionRequest, Material, Usage
+from registry.messages import Completion, CompletionRequest, Delta, Material, StreamEvent, Usage
 from serving.providers.base import SchemaFailure
 from serving.providers.candidates import candidates
 from serving.providers.relevance import Scored, best_first
@@ -54,6 +54,15 @@ class Extractive:
         prompt = (message.content for message in request.messages)
         usage = Usage(input=estimated_tokens(*prompt), output=estimated_tokens(text))
         return Completion(text=text, stop_reason="end", usage=usage, provider=self.name, model=self.model)
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """As `complete`; the text comes in one piece."""
+        completion = await self.complete(request)
+        yield Delta(text=completion.text)
+        yield completion
+
+    async def ping(self) -> None:
+        """It is always there."""
 
     async def aclose(self) -> None:
         """Nothing to give back."""

@@ -15,7 +15,7 @@ bring another answer. The first row that fits wins; none is a failure, not a gue
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationEr
 
 from registry.claims import read_answer, takes_claims, write_answer
 from registry.errors import InvalidInput
-from registry.messages import Completion, CompletionRequest, Usage
+from registry.messages import Completion, CompletionRequest, Delta, StreamEvent, Usage
 from serving.providers.base import (
     ContentRefused,
     Overloaded,
@@ -93,6 +93,16 @@ class Scripted:
             provider=self.name,
             model=self.model,
         )
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """As `complete`; the text comes in one piece."""
+        completion = await self.complete(request)
+        if completion.text:
+            yield Delta(text=completion.text)
+        yield completion
+
+    async def ping(self) -> None:
+        """It is always there."""
 
     async def aclose(self) -> None:
         """Nothing to give back."""

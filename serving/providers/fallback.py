@@ -1,0 +1,146 @@
+"""Asks providers in order until one answers, all within one deadline.
+
+A provider that throttles, fails, stalls, is left alone for now, cannot hold the prompt, misses the schema or does not
+know us hands over to the next one. A request that is wrong everywhere, and content that a vendor refused, do not.
+
+* ProvidersUnavailable (ProviderError) - no provider answered
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from registry.errors import JsonValue
+from registry.messages import Completion, CompletionRequest, StreamEvent
+from serving.providers.base import (
+    AuthenticationFailed,
+    ContentRefused,
+    ContextTooLong,
+    ModelNotFound,
+    NotAsked,
+    Provider,
+    ProviderError,
+    RateLimited,
+    Saturated,
+    SchemaFailure,
+    TimedOut,
+    Transient,
+)
+
+logger = logging.getLogger(__name__)
+
+WORTH_ANOTHER_PROVIDER = (Transient, NotAsked, ContextTooLong, SchemaFailure, AuthenticationFailed, ModelNotFound)
+EARLIER_SHARE = 0.5
+"""Share of the time left that a provider may use while others stand behind it; the last one may use it all."""
+
+
+class ProvidersUnavailable(ProviderError):
+    """No provider answered; `details["tried"]` lists each one with what it said."""
+
+
+class Fallback:
+    """Providers in order of preference, as one.
+
+    An earlier provider may use EARLIER_SHARE of the time left: of a whole answer for all of it, of a streamed one
+    until its first piece. From then on the stream has the whole deadline, and its failures are the caller's.
+    """
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        self._providers = tuple(providers)
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Ask until one answers.
+
+        Raises:
+            ProvidersUnavailable: none did, or the time was over.
+            Saturated: all have as many requests as they may have from here.
+            ContentRefused: a vendor declined the content.
+        """
+        failures = _Failures()
+        for provider in self._providers:
+            try:
+                share_end = self._share_end(provider, request)
+                return await provider.complete(replace(request, deadline=share_end))
+            except ProviderError as error:
+                if not failures.hands_over(provider, error):
+                    break
+        raise failures.summary()
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """Ask until one begins to answer, and pass its answer on.
+
+        Raises:
+            ProvidersUnavailable: none began, or the time was over.
+            Saturated: all have as many requests as they may have from here.
+            ProviderError: the one that had begun broke off.
+        """
+        failures = _Failures()
+        for provider in self._providers:
+            begun = False
+            try:
+                asked = replace(request, first_delta_deadline=self._share_end(provider, request))
+                async with aclosing(provider.stream(asked)) as events:
+                    async for event in events:
+                        begun = True
+                        yield event
+            except ProviderError as error:
+                if begun:
+                    raise
+                if not failures.hands_over(provider, error):
+                    break
+            else:
+                return
+        raise failures.summary()
+
+    def _share_end(self, provider: Provider, request: CompletionRequest) -> float:
+        """Until when the others wait for this provider."""
+        now = asyncio.get_running_loop().time()
+        if request.start_deadline <= now:
+            raise TimedOut(f"no time was left to ask {provider.name}")
+        if provider is self._providers[-1] or math.isinf(request.start_deadline):
+            return request.start_deadline
+        return now + (request.start_deadline - now) * EARLIER_SHARE
+
+
+class _Failures:
+    """Who was asked for one request, and what each said."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[Provider, ProviderError]] = []
+
+    def hands_over(self, provider: Provider, error: ProviderError) -> bool:
+        """Keep the failure; whether the next provider is worth asking.
+
+        Raises:
+            ContentRefused: as it is; no other vendor gets to see this content.
+        """
+        if isinstance(error, ContentRefused):
+            raise error
+        # What we kept from the vendor ourselves is no news: while a breaker is open it would be a line a request.
+        level = logging.DEBUG if isinstance(error, NotAsked) else logging.WARNING
+        logger.log(level, "provider %s failed: %s", provider.name, type(error).__name__)
+        self._all.append((provider, error))
+        return isinstance(error, WORTH_ANOTHER_PROVIDER)
+
+    def summary(self) -> ProviderError:
+        """One error for all of them."""
+        errors = [error for _, error in self._all]
+        waits = [error.retry_after_s for error in errors if isinstance(error, RateLimited | NotAsked)]
+        known = [wait for wait in waits if wait is not None]
+        if all(isinstance(error, Saturated) for error in errors):
+            return Saturated("every provider has as many requests as it may have from here", retry_after_s=min(known))
+        tried: list[JsonValue] = [
+            {
+                "provider": provider.name,
+                "model": provider.model,
+                "error": type(error).__name__,
+                "message": error.message,
+            }
+            for provider, error in self._all
+        ]
+        details: dict[str, JsonValue] = {"tried": tried, **({"retry_after_s": min(known)} if known else {})}
+        names = ", ".join(f"{provider.name} ({error.message})" for provider, error in self._all)
+        return ProvidersUnavailable(f"no provider answered: {names}", details=details)
