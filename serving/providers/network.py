@@ -1,0 +1,235 @@
+"""One model behind a URL, asked through a vendor's SDK: one attempt, whole or streamed, inside its deadline.
+
+The SDKs send (keys, addresses, headers, connections); what comes back is read here from the raw document, because
+compatible servers leave out fields that the SDKs' models promise, and because one model object for each event of a
+stream costs more than all the rest of a call.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any, ClassVar, Protocol
+
+import httpx2
+import orjson
+
+from registry.messages import Completion, CompletionRequest, Delta, StreamEvent, Usage
+from serving.providers.base import (
+    PING_S_MAX,
+    ErrorTable,
+    Garbled,
+    ProviderError,
+    TimedOut,
+    Unreachable,
+    translate,
+)
+from serving.providers.replies import Reply
+from serving.providers.sse import Event, EventParser
+from serving.providers.structured import Schema, compiled
+from serving.providers.transport import CONNECT_S_MAX, attempt_end, request_id_in
+
+DRAIN_S_MAX = 0.05
+"""Wait for the end of the body after the end of the answer, so that the connection can be used again."""
+
+
+class Dialect(Protocol):
+    """How one wire format asks and answers."""
+
+    path: ClassVar[str]
+    """Where completions are asked for, below the base URL."""
+
+    def body(self, model: str, request: CompletionRequest, schema: Schema | None) -> dict[str, Any]:
+        """The request as the vendor wants it, not streamed."""
+        ...
+
+    def streamed(self, body: dict[str, Any]) -> None:
+        """Make the body ask for a stream."""
+        ...
+
+    def read(self, document: dict[str, Any], reply: Reply) -> None:
+        """Fill the reply from a whole answer; may raise whatever reading JSON of the wrong shape raises."""
+        ...
+
+    def read_event(self, event: Event, reply: Reply) -> None:
+        """Fill the reply from the next event of a stream; as `read`."""
+        ...
+
+
+class Client(Protocol):
+    """What both SDKs' asynchronous clients have: requests to any path, with the raw response."""
+
+    async def post(
+        self,
+        path: str,
+        *,
+        cast_to: type[httpx2.Response],
+        content: bytes,
+        options: Any,
+        stream: bool = ...,
+    ) -> httpx2.Response:
+        """Send a body; raises the SDK's exceptions for every status but 2xx."""
+        ...
+
+    async def get(self, path: str, *, cast_to: type[httpx2.Response], options: Any) -> httpx2.Response:
+        """As `post`, without a body."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class NetworkProvider(ABC):
+    """A vendor's door: everything but the wire format and the SDK's exceptions, which the subclasses bring."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: str,
+        client: Client,
+        dialect: Dialect,
+        models_path: str,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self._client = client
+        self._dialect = dialect
+        self._errors = self.error_table()
+        self._models_path = models_path
+
+    @abstractmethod
+    def error_table(self) -> ErrorTable:
+        """What the exceptions of this vendor's SDK mean."""
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Ask once and read the whole answer.
+
+        Raises:
+            ProviderError: translated from the vendor's error by one table.
+        """
+        reply, content = self._prepared(request, streamed=False)
+        end = self._end(request)
+        with translate(self._errors):
+            # The SDK's time-out is per read: a slow drip would outlive it.
+            async with asyncio.timeout_at(end):
+                response = await self._client.post(
+                    self._dialect.path, cast_to=httpx2.Response, content=content, options=_options(end)
+                )
+        reply.request_id = request_id_in(response.headers)
+        with self._reading(reply):
+            self._dialect.read(orjson.loads(response.content), reply)
+        return reply.completion()
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """Ask once and pass the answer on as it comes: deltas, then the completion.
+
+        Raises:
+            ProviderError: as `complete`, also in the middle of the answer, then with what the vendor reported so far.
+        """
+        reply, content = self._prepared(request, streamed=True)
+        end = self._end(request)
+        with self._reading(reply), translate(self._errors):
+            async with asyncio.timeout_at(end):
+                response = await self._client.post(
+                    self._dialect.path,
+                    cast_to=httpx2.Response,
+                    content=content,
+                    options=_options(end),
+                    stream=True,
+                )
+            reply.request_id = request_id_in(response.headers)
+            try:
+                async with aclosing(self._texts(response, reply, end)) as texts:
+                    async for text in texts:
+                        yield Delta(text=text)
+            finally:
+                await response.aclose()
+        completion = reply.completion()
+        if rest := reply.rest(completion):
+            yield Delta(text=rest)
+        yield completion
+
+    async def ping(self) -> None:
+        """List the vendor's models: needs a valid key, costs no tokens.
+
+        Raises:
+            ProviderError: the vendor does not answer within PING_S_MAX, or not us.
+        """
+        end = asyncio.get_running_loop().time() + PING_S_MAX
+        with translate(self._errors):
+            async with asyncio.timeout_at(end):
+                await self._client.get(self._models_path, cast_to=httpx2.Response, options=_options(end))
+
+    async def aclose(self) -> None:
+        """Close the connection pool."""
+        await self._client.close()
+
+    def _prepared(self, request: CompletionRequest, *, streamed: bool) -> tuple[Reply, bytes]:
+        schema = None if request.output_schema is None else compiled(request.output_schema)
+        body = self._dialect.body(self.model, request, schema)
+        if streamed:
+            self._dialect.streamed(body)
+        reply = Reply(provider=self.name, asked_model=self.model, request=request, schema=schema)
+        return reply, orjson.dumps(body)
+
+    def _end(self, request: CompletionRequest) -> float:
+        end = attempt_end(request.deadline)
+        if end <= asyncio.get_running_loop().time():
+            raise TimedOut(f"{self.name} was not asked: the time was over", usage=Usage())
+        return end
+
+    async def _texts(self, response: httpx2.Response, reply: Reply, end: float) -> AsyncGenerator[str]:
+        """The pieces of the answer, one for each chunk of the network."""
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            raise Garbled(f"{self.name} answered something that is not a stream of events")
+        loop = asyncio.get_running_loop()
+        parser = EventParser()
+        async with aclosing(response.aiter_raw()) as chunks:
+            while not reply.ended:
+                # The time stands around each read, not around the yields: it must not end the reader's own waiting.
+                if loop.time() >= end:
+                    raise TimeoutError  # a read of bytes that are there already never waits, so nothing would end it
+                async with asyncio.timeout_at(end):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                for event in parser.feed(chunk):
+                    self._dialect.read_event(event, reply)
+                    if reply.ended:
+                        break
+                if text := reply.take():
+                    yield text
+            else:
+                await _drain(chunks, end)
+        if reply.stop is None and not reply.ended:
+            raise Unreachable(f"{self.name} broke the stream off before the end of the answer")
+
+    @contextmanager
+    def _reading(self, reply: Reply) -> Generator[None]:
+        """Say what a document of the wrong shape means, and what an unfinished answer has cost."""
+        try:
+            try:
+                yield
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise Garbled(f"{self.name} answered something that is not its own format") from None
+        except ProviderError as error:
+            reply.mark(error)
+            raise
+
+
+def _options(end: float) -> Mapping[str, Any]:
+    left = max(end - asyncio.get_running_loop().time(), 0.001)
+    return {"timeout": httpx2.Timeout(None, connect=min(left, CONNECT_S_MAX))}
+
+
+async def _drain(chunks: AsyncGenerator[bytes], end: float) -> None:
+    """Read what comes after the end of the answer, if it is there already: nothing, or a line or two."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(min(end, loop.time() + DRAIN_S_MAX)):
+            async for _ in chunks:
+                pass
+    except (TimeoutError, httpx2.HTTPError, Garbled):
+        return  # the answer is whole; only the connection is lost

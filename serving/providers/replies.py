@@ -1,0 +1,151 @@
+"""One vendor's answer while it comes in, and what it is when it is whole."""
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from registry.messages import Completion, CompletionRequest, StopReason, Usage
+from serving.providers.base import Garbled, ProviderError, SchemaFailure
+from serving.providers.structured import DocumentPieces, Misfit, Schema
+from serving.providers.tokens import estimated_tokens
+
+logger = logging.getLogger(__name__)
+
+TEXT_CHARS_MAX = 4 * 1024 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """What has been read of one answer so far; a dialect fills it, whole or event by event."""
+
+    provider: str
+    asked_model: str
+    request: CompletionRequest
+    schema: Schema | None
+    """Of the request, compiled."""
+    model: str = ""
+    """The model that answers, as the vendor names it; empty until it says."""
+    request_id: str | None = None
+    stop: StopReason | None = None
+    """Why the model stopped; None until it did."""
+    usage: Usage | None = None
+    """What the vendor has reported so far."""
+    ended: bool = False
+    """Nothing more will come."""
+    last_number: int = -1
+    """Of the last numbered event; one that comes again is read over."""
+    _pieces: list[str] = field(default_factory=list[str])
+    _chars: int = 0
+    _read: int = 0
+    """How many of the pieces were looked at for deltas."""
+    _shown: list[str] = field(default_factory=list[str])
+    """What went out as deltas."""
+    _document: DocumentPieces | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Deltas of an answer under a schema are pieces of its document."""
+        self._document = None if self.schema is None else DocumentPieces(self.schema.openings)
+
+    def add(self, piece: object) -> None:
+        """Take the next piece of text; what is no text counts as none.
+
+        Raises:
+            Garbled: the answer is longer than any can be.
+        """
+        if not isinstance(piece, str) or not piece:
+            return
+        self._chars += len(piece)
+        if self._chars > TEXT_CHARS_MAX:
+            raise Garbled(f"{self.provider} answered more than {TEXT_CHARS_MAX} characters")
+        self._pieces.append(piece)
+
+    def name_model(self, name: object) -> None:
+        """Keep the name of the model that answers."""
+        if isinstance(name, str) and name:
+            self.model = name
+
+    def name_call(self, call_id: object) -> None:
+        """Keep the vendor's id of the call; the one from the headers goes first."""
+        if self.request_id is None and isinstance(call_id, str) and call_id:
+            self.request_id = call_id
+
+    def take(self) -> str:
+        """What can go out as the next delta; empty when nothing can."""
+        fresh = self._pieces[self._read :]
+        self._read = len(self._pieces)
+        if self._document is not None:
+            fresh = [piece for raw in fresh if (piece := self._document.feed(raw))]
+        self._shown += fresh
+        return "".join(fresh)
+
+    def completion(self) -> Completion:
+        """The whole answer; after `take`, its text begins with all that went out.
+
+        Raises:
+            SchemaFailure: there is no text, or not the JSON that was asked for.
+        """
+        stop = self.stop or "other"
+        shown = "".join(self._shown)
+        text = shown or "".join(self._pieces)
+        if stop != "refusal":
+            text = self._checked(text, stop, shown=shown)
+        return Completion(
+            text=text,
+            stop_reason=stop,
+            usage=self.usage or self._estimate(),
+            usage_estimated=self.usage is None,
+            provider=self.provider,
+            model=self.model or self.asked_model,
+            asked_model=self.asked_model,
+            request_id=self.request_id,
+        )
+
+    def rest(self, completion: Completion) -> str:
+        """What of the whole text was held back: the last delta."""
+        return completion.text[sum(map(len, self._shown)) :]
+
+    def mark(self, error: ProviderError) -> None:
+        """Tell an error that ended this answer what is known of it."""
+        error.model = error.model or self.model or None
+        error.request_id = error.request_id or self.request_id
+        if error.usage is None and self.usage is not None:
+            # What was reported at the start of a stream does not hold what was written since.
+            written = max(self.usage.output, estimated_tokens("".join(self._pieces)))
+            error.usage = replace(self.usage, output=written)
+
+    def _checked(self, text: str, stop: StopReason, *, shown: str) -> str:
+        """The text, or the document in it."""
+        what = "any text" if self.schema is None else "the JSON of the output schema"
+        missed = "it is empty"
+        if text.strip():
+            if self.schema is None:
+                return text
+            try:
+                document = self.schema.document_in(text)
+            except Misfit as misfit:
+                missed = str(misfit)
+            else:
+                if document == shown or not shown:
+                    return document
+                missed = "it holds more than one document"
+        if stop == "max_tokens":
+            limit = self.request.max_output_tokens
+            missed = f"it stopped at {limit} tokens, or where the model's context ends; raise max_output_tokens"
+        raise SchemaFailure(
+            f"{self.provider} did not answer with {what}: {missed}",
+            usage=self.usage or self._estimate(),
+            model=self.model or self.asked_model,
+            request_id=self.request_id,
+            answer=text if text.strip() and stop != "max_tokens" else None,
+        )
+
+    def _estimate(self) -> Usage:
+        logger.warning("%s reported no usage; it is estimated from the texts", self.provider)
+        prompt = (message.content for message in self.request.messages)
+        return Usage(input=estimated_tokens(*prompt), output=estimated_tokens("".join(self._pieces)))
+
+
+def count(counts: object, name: str) -> int:
+    """A token count out of a vendor's document: a whole number from 0; what is none counts as 0."""
+    value = cast("dict[str, Any]", counts).get(name) if isinstance(counts, dict) else None
+    return max(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
