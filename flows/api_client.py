@@ -67,6 +67,14 @@ class ApiClient:
         answer = self._call("POST", "/v1/insights", {"Assay-Tenant": tenant}, body)
         return Insight.model_validate(answer)
 
+    def providers(self) -> list[dict[str, Any]]:
+        """GET /v1/providers; needs a platform key.
+
+        Raises:
+            AssayError: what the API's problem stands for.
+        """
+        return self._call("GET", "/v1/providers", {}, None)["items"]
+
     def _call(self, method: str, path: str, headers: dict[str, str], body: Any) -> dict[str, Any]:
         try:
             response = self._client.request(method, path, json=body, headers=headers)

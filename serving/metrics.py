@@ -16,8 +16,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.multiprocess import mark_process_dead as _mark_dead  # pyright: ignore[reportUnknownVariableType] - untyped
 
+from registry.messages import Attempt
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+
+BREAKER_STATES = ("closed", "half_open", "open")
+"""In the order of the gauge's values."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -57,6 +62,48 @@ class Metrics:
         self.background_crashes = self._counter(
             "assay_background_crashes", "Background tasks that had to be restarted.", "task"
         )
+        self._declare_providers()
+
+    def _declare_providers(self) -> None:
+        at = ("provider", "model")
+        self.attempts = self._counter("assay_provider_attempts", "Requests to a model.", *at, "outcome")
+        self.attempt_seconds = self._seconds("assay_provider_attempt_seconds", "Time of a whole answer.", *at)
+        self.first_byte_seconds = self._seconds(
+            "assay_provider_first_byte_seconds", "Time to the first piece of a streamed answer.", *at
+        )
+        self.provider_events = self._counter(
+            "assay_provider_events", "What was done beyond asking once.", "provider", "event"
+        )
+        self.provider_pings = self._counter("assay_provider_pings", "Active probes.", "provider", "outcome")
+        # All workers share the breaker, so whoever looked last is right.
+        self.breaker_state = self._gauge(
+            "assay_provider_breaker_state", "0 closed, 1 half-open, 2 open.", *at, mode="livemostrecent"
+        )
+        self.provider_running = self._gauge(
+            "assay_provider_running", "Requests at a provider now.", "provider", mode="livesum"
+        )
+        self.provider_waiting = self._gauge(
+            "assay_provider_waiting", "Requests that wait for their turn at a provider.", "provider", mode="livesum"
+        )
+
+    def observe_attempt(self, attempt: Attempt) -> None:
+        """Count one request to a model, however it ended."""
+        at = (attempt.provider, attempt.asked_model)
+        self.attempts.labels(*at, attempt.outcome).inc()
+        if attempt.first_byte_s is not None:
+            self.first_byte_seconds.labels(*at).observe(attempt.first_byte_s)
+        if attempt.outcome == "answered":
+            self.attempt_seconds.labels(*at).observe(attempt.seconds)
+
+    def count_provider_event(self, provider: str, event: str) -> None:
+        """Count what was done beyond asking a provider once."""
+        self.provider_events.labels(provider, event).inc()
+
+    def show_provider(self, provider: str, model: str, state: str, running: int, waiting: int) -> None:
+        """Set the gauges of a provider; `state` is the breaker's."""
+        self.breaker_state.labels(provider, model).set(BREAKER_STATES.index(state))
+        self.provider_running.labels(provider).set(running)
+        self.provider_waiting.labels(provider).set(waiting)
 
     @contextmanager
     def stage(self, name: str) -> Generator[None]:
@@ -83,7 +130,9 @@ class Metrics:
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str, *labels: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+    def _gauge(
+        self, name: str, meaning: str, *labels: str, mode: Literal["livesum", "livemax", "livemostrecent"]
+    ) -> Gauge:
         return Gauge(name, meaning, labels, multiprocess_mode=mode, registry=self.registry)
 
     def _seconds(self, name: str, meaning: str, *labels: str) -> Histogram:

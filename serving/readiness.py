@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from registry.errors import AssayError
 from serving.active_prompt import ActivePrompts
+from serving.providers.chain import Link
 
 PROBE_S_MAX = 2.0
 KEPT_S = 1.0
@@ -69,6 +70,20 @@ def prompt_probe(prompts: ActivePrompts) -> Probe:
             return Health("degraded", "a use case has no promoted prompt version")
         if any(state.freshness == "stale" for state in states):
             return Health("degraded", "a promoted version cannot be used; the last good one serves")
+        return Health("ok")
+
+    return probe
+
+
+def provider_probe(links: Sequence[Link]) -> Probe:
+    """Down while every provider is left alone; degraded while the preferred one is, and another answers."""
+
+    async def probe() -> Health:
+        states = [link.slot.state for link in links]
+        if all(state == "open" for state in states):
+            return Health("down", "every provider failed too often of late and is left alone")
+        if states[0] != "closed":
+            return Health("degraded", f"{links[0].name} fails; the providers behind it answer")
         return Health("ok")
 
     return probe

@@ -76,7 +76,7 @@ class Breaker(Wrapper):
         deadline = asyncio.get_running_loop().time() + PING_S_MAX
         call = _Call(self.name, self._slot, deadline, streamed=False)
         try:
-            await self.inner.ping()
+            await self._bounded_ping()
         except (Transient, AuthenticationFailed) as error:
             self._slot.note_error(type(error).__name__)
             call.failed(error, at_once=True)
@@ -85,6 +85,13 @@ class Breaker(Wrapper):
             call.given_back(asked=isinstance(error, ProviderError))
             raise
         call.pinged()
+
+    async def _bounded_ping(self) -> None:
+        try:
+            async with asyncio.timeout(PING_S_MAX):
+                await self.inner.ping()
+        except TimeoutError:
+            raise TimedOut(f"{self.name} did not answer a ping within {PING_S_MAX:g} s") from None
 
 
 class _Call:

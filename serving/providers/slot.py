@@ -19,7 +19,7 @@ KNOWN_MIN = 20
 HEDGE_MIN = 100
 """Fewer answers make no hedge."""
 HEDGE_FACTOR = 1.25
-HEDGE_SIGMAS = 2.0
+HEDGE_SIGMAS = 3.0
 KEPT_NS = 1_000_000_000
 """A process works quantiles out once a second."""
 PING_SPACING_S = 60.0
@@ -153,14 +153,18 @@ class Slot:
                     words.error, words.error_ns = attempt.outcome.encode()[:ERROR_BYTES_MAX], now_ns
 
     def claim_ping(self, idle_s: float) -> bool:
-        """Whether this worker is the one to ping now: nobody asked or pinged for `idle_s`, nobody pinged for 60 s."""
+        """Whether this worker is the one to ping now.
+
+        True when nobody asked for `idle_s`, nobody pinged for a minute, and the breaker does not keep everyone away.
+        """
         now_ns, words = self._clock(), self._words
+        if now_ns - words.attempt_ns < idle_s * SECOND_NS or words.circuit.retry_after_s(now_ns) > 0:
+            return False
         with self._writing(words) as alone:
-            is_idle = alone and now_ns - words.attempt_ns >= idle_s * SECOND_NS
-            is_due = words.ping_ns == 0 or now_ns - words.ping_ns >= max(idle_s, PING_SPACING_S) * SECOND_NS
-            if is_idle and is_due:
+            is_due = words.ping_ns == 0 or now_ns - words.ping_ns >= PING_SPACING_S * SECOND_NS
+            if alone and is_due:
                 words.ping_ns = now_ns
-            return is_idle and is_due
+            return alone and is_due
 
     def note_error(self, kind: str) -> None:
         """Remember what a ping met."""
@@ -173,7 +177,7 @@ class Slot:
         """Seconds after which a second attempt is worth its price; None with fewer than HEDGE_MIN answers seen.
 
         A quarter above the lower confidence bound of the 95th percentile, by the order statistic
-        n * .95 - 2 * sqrt(n * .95 * .05): with exactly 5 % stragglers the percentile itself would jump between the
+        n * .95 - 3 * sqrt(n * .95 * .05): with exactly 5 % stragglers the percentile itself would jump between the
         usual time and theirs (decision 0101).
         """
         now_ns = self._clock()

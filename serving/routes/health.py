@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from serving.access import Caller, require
 from serving.metrics import CONTENT_TYPE
 from serving.problems import documented
+from serving.providers.health import show_providers
 from serving.wiring import Services
 
 router = APIRouter(tags=["operations"])
@@ -50,4 +51,5 @@ async def metrics(request: Request, caller: Operator) -> Response:
     """Prometheus' text format, with a platform key of role `ops`: the figures are those of all tenants."""
     caller.require_platform()
     services: Services = request.app.state.services
+    show_providers(services.providers.links, services.metrics)
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)
