@@ -15,14 +15,14 @@ from registry.audit.log import commitment
 from registry.errors import AssayError, InvalidInput, JsonValue
 from registry.insight_records import InsightRecords
 from registry.insights import Insight, Passage, PromptRef, ProviderRef, Question, UsageRecord
-from registry.messages import Complete, Completion, CompletionRequest, Material, Usage
+from registry.messages import Complete, Completion, CompletionRequest, Material, Stream, Usage
 from registry.money.prices import Price, cost_nano_usd, format_usd, parse_usd
 from registry.prompts.policy import Policy, UseCaseNotFound
 from registry.prompts.rendering import Value, call_key, render
 from registry.prompts.versions import PromotedVersion
 from registry.tenants import Principal
 from serving.active_prompt import ActivePrompts
-from serving.asking import Asking
+from serving.asking import Asking, Begun, Tell
 from serving.budget_gate import BudgetGate
 from serving.call_log import Call, CallLog, DeadlineExceeded, OpenCall, messages_commitment, to_the_end
 from serving.grounding import Grounded, ground
@@ -58,6 +58,7 @@ class Insights:
         prompts: ActivePrompts,
         retrieve: Retrieve,
         complete: Complete,
+        stream: Stream,
         gate: BudgetGate,
         calls: CallLog,
         records: InsightRecords,
@@ -71,7 +72,7 @@ class Insights:
         self._policies = policies
         self._prompts = prompts
         self._retrieve = retrieve
-        self._asking = Asking(complete, metrics, price, clock)
+        self._asking = Asking(complete, stream, metrics, price, clock)
         self._gate = gate
         self._calls = calls
         self._records = records
@@ -89,6 +90,7 @@ class Insights:
         tenant: str | None = None,
         billed_to: str = "tenant",
         prompt: PromotedVersion | None = None,
+        tell: Tell | None = None,
     ) -> Insight:
         """Answer a question from the tenant's documents and the metrics passed with it.
 
@@ -98,6 +100,7 @@ class Insights:
             tenant: whose documents; never another one than the caller's.
             billed_to: who pays; only `flows.wiring` sets it.
             prompt: a version to use instead of the promoted one, for evaluation.
+            tell: given the answer piece by piece while a model writes it.
 
         Raises:
             AssayError: refused, or something needed is down; the audit log has the outcome either way.
@@ -118,8 +121,10 @@ class Insights:
                     draft, spent = self._nothing_to_go_on(call, version), Spending()
                 else:
                     request = self._render(call, version, passages, deadline)
+                    if tell is not None:
+                        await tell(Begun(id=call.id, use_case=question.use_case, prompt=_prompt_ref(version)))
                     with self._metrics.stage("complete"):
-                        completion, spent = await self._asking.ask(entry, request)
+                        completion, spent = await self._asking.ask(entry, request, tell)
                     with self._metrics.stage("ground"):
                         draft = _check(call, version, passages, request, completion)
             with self._metrics.stage("seal"):
@@ -193,7 +198,7 @@ class Insights:
             claims=draft.grounded.claims,
             passages=list(draft.passages),
             abstained=draft.grounded.abstained,
-            prompt=PromptRef(name=version.name, version=version.version, alias=version.alias),
+            prompt=_prompt_ref(version),
             provider=ProviderRef(
                 name=completion.provider,
                 model=completion.model,
@@ -225,6 +230,10 @@ def _check(
 ) -> Draft:
     grounded = ground(completion.text, passages, call.question.metrics, version.template.output_schema)
     return Draft(version=version, passages=passages, request=request, completion=completion, grounded=grounded)
+
+
+def _prompt_ref(version: PromotedVersion) -> PromptRef:
+    return PromptRef(name=version.name, version=version.version, alias=version.alias)
 
 
 def _tenant_of(caller: Principal, named: str | None) -> str:

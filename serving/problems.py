@@ -85,8 +85,17 @@ def problem_response(
     code: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: JsonValue
 ) -> Response:
     """Render one problem; `members` are extra members of the document."""
+    sent = dict(headers or {})
+    if code == "unauthenticated":
+        sent.setdefault("WWW-Authenticate", "Bearer")
+    document = problem_document(code, detail, **members)
+    return Response(orjson.dumps(document), PROBLEMS[code].status, sent, MEDIA_TYPE)
+
+
+def problem_document(code: str, detail: str, **members: JsonValue) -> dict[str, Any]:
+    """One problem as RFC 9457 writes it; `members` are extra members of the document."""
     kind = PROBLEMS[code]
-    document: dict[str, Any] = {
+    return {
         "type": f"urn:assay:problem:{code}",
         "title": kind.title,
         "status": kind.status,
@@ -95,21 +104,22 @@ def problem_response(
         "request_id": current.get().request_id,
         **{name: value for name, value in members.items() if name not in _RESERVED},
     }
-    sent = dict(headers or {})
-    if code == "unauthenticated":
-        sent.setdefault("WWW-Authenticate", "Bearer")
-    return Response(orjson.dumps(document), kind.status, sent, MEDIA_TYPE)
 
 
 def render(error: AssayError) -> Response:
     """The problem of an expected failure."""
+    return problem_response(code_of(error), error.message, headers=_retry_after(error.details), **error.details)
+
+
+def code_of(error: AssayError) -> str:
+    """The code that an expected failure is shown as; a server's fault is logged."""
     code = error.code
     if code not in PROBLEMS:
         code = next((name for kind, name in _BY_KIND if isinstance(error, kind)), "internal-error")
     if PROBLEMS[code].status >= 500:  # noqa: PLR2004 - a server's fault is worth a line
         causes = [type(cause).__name__ for cause in (error, error.__cause__) if cause is not None]
         logger.warning("a request failed", extra={"fields": {"code": error.code, "causes": causes}})
-    return problem_response(code, error.message, headers=_retry_after(error.details), **error.details)
+    return code
 
 
 def install(app: FastAPI) -> None:

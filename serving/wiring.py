@@ -147,6 +147,7 @@ def _connect(
         prompts=prompts,
         retrieve=retriever(corpus),
         complete=providers.complete,
+        stream=providers.stream,
         gate=BudgetGate([PricedModel(provider.name, provider.model) for provider in providers.vendors]),
         calls=calls,
         records=records,

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from registry.errors import InvalidInput
 from registry.insight_records import InsightNotFound
 from registry.insights import Insight, Question
 from serving.access import TENANT_HEADER, Caller, require
+from serving.asking import Tell
 from serving.idempotency import HEADER, REPLAYED_HEADER, once
 from serving.problems import documented
+from serving.routes.event_stream import MEDIA_TYPE, EventStream
 from serving.routes.json_body import json_body
 from serving.wiring import Services
 
@@ -69,11 +70,28 @@ INSIGHT_EXAMPLE: dict[str, Any] = {
     "created_at": "2026-10-02T09:30:00Z",
     "ai_generated": True,
 }
+STREAM_EXAMPLE = """event: meta
+data: {"id":"ins_5f0c1e7a9b3d4f6280a1b2c3d4e5f607","use_case":"insights","prompt":{"name":"insights","version":3,"alias":"production","arm":null},"ai_generated":true}
+
+event: delta
+data: {"text":"Sign-ups rose"}
+
+event: delta
+data: {"text":" from 1180 to 1240."}
+
+event: claim
+data: {"text":"Sign-ups rose from 1180 to 1240.","grounded":true,"evidence":[{"kind":"metric","id":"sign-ups","quote":"2026-08: 1180; 2026-09: 1240"}]}
+
+event: done
+data: {"id":"ins_5f0c1e7a9b3d4f6280a1b2c3d4e5f607","use_case":"insights","status":"served","answer":"Sign-ups rose from 1180 to 1240."}
+
+"""  # noqa: E501 - an event's data is one line
 
 
 @router.post(
     "",
     summary="Ask for an insight",
+    response_model=Insight,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -86,9 +104,16 @@ INSIGHT_EXAMPLE: dict[str, Any] = {
         }
     },
     responses={
-        200: {"content": {"application/json": {"example": INSIGHT_EXAMPLE}}},
+        200: {
+            "description": "The insight; with `stream: true` as server-sent events, see docs/streaming.md",
+            "content": {
+                "application/json": {"example": INSIGHT_EXAMPLE},
+                MEDIA_TYPE: {"schema": {"type": "string"}, "example": STREAM_EXAMPLE},
+            },
+        },
         **documented(
             "invalid-request",
+            "input-blocked",
             "unauthenticated",
             "budget-exceeded",
             "forbidden",
@@ -98,6 +123,7 @@ INSIGHT_EXAMPLE: dict[str, Any] = {
             "idempotency-conflict",
             "payload-too-large",
             "unsupported-media-type",
+            "rate-limited",
             "providers-unavailable",
             "retrieval-unavailable",
             "prompt-unavailable",
@@ -114,22 +140,25 @@ async def ask(
     question: Asked,
     assay_tenant: Annotated[str | None, Header(alias=TENANT_HEADER, description="For platform keys.")] = None,
     idempotency_key: Annotated[str | None, Header(alias=HEADER, description="Valid 24 hours.")] = None,
-) -> Insight:
+) -> Insight | EventStream:
     """A short, cited answer from the tenant's documents and the metrics passed along."""
     del assay_tenant  # read by `require`; named here for the documentation
-    if question.stream:
-        raise InvalidInput("streaming is not available yet; leave out `stream` and read the whole insight")
     services: Services = request.app.state.services
     tenant = caller.require_tenant()
     look_up = partial(services.insights.look_up, caller=caller.principal, tenant=tenant)
-    work = partial(services.insights.answer, question, caller.principal, tenant=tenant)
-    if idempotency_key is None:
-        insight = await work()
-    else:
-        insight, replayed = await once(
-            services.records, tenant, idempotency_key, "POST /v1/insights", question, work, look_up
-        )
-        response.headers[REPLAYED_HEADER] = str(replayed).lower()
+
+    async def answer(tell: Tell | None = None) -> tuple[Insight, bool]:
+        work = partial(services.insights.answer, question, caller.principal, tenant=tenant, tell=tell)
+        if idempotency_key is None:
+            return await work(), False
+        return await once(services.records, tenant, idempotency_key, "POST /v1/insights", question, work, look_up)
+
+    replayed_header = None if idempotency_key is None else REPLAYED_HEADER
+    if question.stream:
+        return EventStream(answer, replayed_header)
+    insight, replayed = await answer()
+    if replayed_header is not None:
+        response.headers[replayed_header] = str(replayed).lower()
     request.state.insight = insight.id
     return insight
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from registry.corpus.bm25 import passage_weights
 from registry.corpus.collection import DENSE, SPARSE, Corpus, point_id
 from registry.embedding import DIMENSIONS, Embedder
 from registry.errors import AssayError
-from registry.messages import Completion, CompletionRequest, Usage
+from registry.messages import Completion, CompletionRequest, Delta, StreamEvent, Usage
 from registry.prompts.schema import PromptTemplate, Variable, content_hash
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 
 FACT = "The return rate was 7 percent in 2026."
 """What the sample document says."""
+
+PIECE_CHARS = 7
+"""Characters of a streamed piece: short enough to cut words and marks."""
 
 INSIGHTS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -87,6 +90,16 @@ class FakeProvider:
         """Answer as told."""
         self.requests.append(request)
         return await self.answer(request)
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """Answer as told, a few characters at a time."""
+        completion = await self.complete(request)
+        for start in range(0, len(completion.text), PIECE_CHARS):
+            yield Delta(text=completion.text[start : start + PIECE_CHARS])
+        yield completion
+
+    async def ping(self) -> None:
+        """Always there."""
 
     async def quote(self, request: CompletionRequest) -> Completion:
         """Quote the first passage."""

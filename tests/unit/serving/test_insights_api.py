@@ -170,14 +170,6 @@ async def test_a_record_that_cannot_be_stored_is_corrected_in_the_log(
     assert lost["body"]["intent"] == filled.audit()[-1]["intent"]
 
 
-async def test_streaming_says_that_it_comes_later(filled: Any) -> None:
-    """`stream: true` is refused with a sentence, before anything is asked."""
-    answer = await filled.ask(stream=True)
-    assert answer.status_code == 422
-    assert "streaming" in answer.json()["detail"]
-    assert filled.provider.requests == []
-
-
 async def test_a_use_case_may_be_limited_to_tenants(filled: Any) -> None:
     """A tenant outside the policy's list does not see the use case."""
     policies = filled.services.insights._policies

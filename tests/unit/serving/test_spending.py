@@ -42,13 +42,13 @@ def priced(filled: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def price(_provider: str, model: str, usage: Usage, _at: object) -> int:
         return (100 if model == "first-2026" else 1) * (usage.input + usage.output)
 
-    monkeypatch.setattr(filled.services.insights, "_price", price)
+    monkeypatch.setattr(filled.services.insights._asking, "_price", price)
     return filled
 
 
 def chain(api: Any, monkeypatch: pytest.MonkeyPatch, *providers: FakeProvider) -> None:
     """Put these providers in place of the API's own."""
-    monkeypatch.setattr(api.services.insights, "_complete", Chain(providers).complete)
+    monkeypatch.setattr(api.services.insights._asking, "_complete", Chain(providers).complete)
 
 
 async def test_a_failed_attempt_is_in_the_insight(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,13 +75,13 @@ async def test_a_failed_attempt_is_in_the_outcome(priced: Any, monkeypatch: pyte
 
 
 async def test_a_call_without_an_answer_says_what_it_spent(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nobody answers, the failed outcome still has tokens and cost, and the problem the tokens."""
+    """When nobody answers, the failed outcome still has tokens and cost, and the problem says who was tried."""
     chain(priced, monkeypatch, FailingProvider(WASTED), FailingProvider(Overloaded("5xx")))
     answer = await priced.ask()
     outcome = priced.audit()[-1]
     assert (answer.status_code, outcome["status"], outcome["body"]["code"]) == (503, "failed", "providers-unavailable")
     assert (outcome["body"]["usage"]["input"], outcome["body"]["cost_nano_usd"]) == (10, 1_500)
-    assert answer.json()["tried"][0]["usage"]["output"] == 5
+    assert [each["provider"] for each in answer.json()["tried"]] == ["failing", "failing"]
 
 
 async def test_metrics_count_each_model(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
