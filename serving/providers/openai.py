@@ -1,12 +1,13 @@
 """OpenAI through the official SDK, by Chat Completions or Responses, and every server that speaks the same."""
 
+from functools import partial
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import openai
 from pydantic import SecretStr
 
-from serving.providers.base import ErrorTable, ProviderError, Rejected
+from serving.providers.base import ErrorTable, ProviderError
 from serving.providers.network import Client, NetworkProvider
 from serving.providers.openai_wire import MEANINGS, Chat, Responses
 from serving.providers.transport import (
@@ -15,6 +16,7 @@ from serving.providers.transport import (
     connection_errors,
     error_words,
     http_client,
+    refused_by_sdk,
     vendor_error,
 )
 
@@ -74,5 +76,5 @@ class OpenAI(NetworkProvider):
             **connection_errors(name),
             openai.APIConnectionError: lambda error: connection_error(name, error.__cause__),
             openai.APIStatusError: lambda error: self._status_error(cast("openai.APIStatusError", error)),
-            openai.OpenAIError: lambda error: Rejected(f"{name}: the SDK refused the call ({type(error).__name__})"),
+            openai.OpenAIError: partial(refused_by_sdk, name),
         }

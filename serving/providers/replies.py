@@ -30,6 +30,8 @@ class Reply:
     """Why the model stopped; None until it did."""
     usage: Usage | None = None
     """What the vendor has reported so far."""
+    counts: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The vendor's own counts, where they come in parts."""
     ended: bool = False
     """Nothing more will come."""
     last_number: int = -1

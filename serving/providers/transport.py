@@ -105,6 +105,11 @@ def connection_errors(name: str) -> ErrorTable:
     }
 
 
+def refused_by_sdk(name: str, error: Exception) -> ProviderError:
+    """What it means that a vendor's SDK did not send the request."""
+    return Rejected(f"{name}: the SDK refused the call ({type(error).__name__})", usage=Usage())
+
+
 def error_words(document: object, *members: str) -> list[object]:
     """The codes and types that an error document gives; none when it is not an object."""
     fields = cast("dict[str, object]", document) if isinstance(document, dict) else {}
