@@ -1,0 +1,82 @@
+"""A LangChain chat model that says what a test tells it, by LangChain's standard names."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import Field
+
+
+class FakeChatModel(BaseChatModel):
+    """Answers with `message`, or streams `chunks`; remembers what it was asked."""
+
+    model_name: str = "fake-1"
+    temperature: float | None = None
+    message: AIMessage = Field(default_factory=lambda: AIMessage("Nine per cent."))
+    chunks: list[AIMessageChunk] = Field(default_factory=list)
+    error: Exception | None = None
+    """Raised instead of an answer, or after the chunks."""
+    hangs: bool = False
+    """Never answers, or not after the chunks."""
+    takes_tools: bool = True
+    asked: list[tuple[list[BaseMessage], dict[str, Any]]] = Field(default_factory=list)
+    closed: asyncio.Event = Field(default_factory=asyncio.Event)
+    """Set when a stream has ended, however it did."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "fake"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        raise NotImplementedError
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        self.asked.append((messages, kwargs))
+        await self._misbehave()
+        return ChatResult(generations=[ChatGeneration(message=self.message)])
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        self.asked.append((messages, kwargs))
+        try:
+            for chunk in self.chunks:
+                yield ChatGenerationChunk(message=chunk.model_copy())
+            await self._misbehave()
+        finally:
+            self.closed.set()
+
+    async def _misbehave(self) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Pass the tools on, or say that there is no such thing."""
+        if not self.takes_tools:
+            raise NotImplementedError
+        return self.bind(tools=list(tools), tool_choice=tool_choice, **kwargs)

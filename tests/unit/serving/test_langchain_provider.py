@@ -1,0 +1,346 @@
+"""Any LangChain chat model as a provider: the promises of the port."""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Any, cast
+
+import pytest
+from fakes.fake_chat_model import FakeChatModel
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core import exceptions as langchain
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
+
+from registry.messages import Completion, CompletionRequest, Delta, Message, StreamEvent, Usage
+from serving.providers.base import (
+    AuthenticationFailed,
+    ContextTooLong,
+    ModelNotFound,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    SchemaFailure,
+    TimedOut,
+    Unreachable,
+)
+from serving.providers.langchain import FromLangChain
+from serving.providers.langchain_chat import _usage as given_by_assay
+
+SECRET = "the prompt says sk-secret"
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+REPORTED = UsageMetadata(
+    input_tokens=100,
+    output_tokens=20,
+    total_tokens=120,
+    input_token_details={"cache_read": 30, "cache_creation": 10},
+    output_token_details={"reasoning": 5},
+)
+COUNTED = Usage(input=60, cache_read=30, cache_write_5m=10, output=20, reasoning=5)
+
+
+def request(**changes: Any) -> CompletionRequest:
+    """A request with a turn of each kind."""
+    turns = (
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Hello."),
+        Message(role="assistant", content="Yes?"),
+        Message(role="user", content="How many were late?"),
+    )
+    return CompletionRequest(**{"messages": turns, "max_output_tokens": 50, **changes})
+
+
+async def events_of(model: FakeChatModel, asked: CompletionRequest) -> list[StreamEvent]:
+    """Everything a stream gives."""
+    async with aclosing(FromLangChain(model, name="fake").stream(asked)) as events:
+        return [event async for event in events]
+
+
+async def test_an_answer_is_read_by_the_standard_names() -> None:
+    """Text, stop reason, model, id and usage come out of a message where every integration puts them."""
+    said = {"model_name": "fake-1-20260101", "finish_reason": "length", "id": "msg_1"}
+    model = FakeChatModel(message=AIMessage("Nine.", usage_metadata=REPORTED, response_metadata=said))
+    assert await FromLangChain(model, name="fake").complete(request()) == Completion(
+        text="Nine.",
+        stop_reason="max_tokens",
+        usage=COUNTED,
+        provider="fake",
+        model="fake-1-20260101",
+        asked_model="fake-1",
+        request_id="msg_1",
+    )
+
+
+async def test_a_model_is_asked_in_its_own_terms() -> None:
+    """Turns become LangChain's messages, and limit and temperature go out as call arguments."""
+    model = FakeChatModel()
+    await FromLangChain(model, name="fake").complete(request(temperature=0.2))
+    ((messages, kwargs),) = model.asked
+    turns = [(message.type, message.content) for message in messages]
+    assert turns == [("system", "Be brief."), ("human", "Hello."), ("ai", "Yes?"), ("human", "How many were late?")]
+    assert kwargs == {"max_tokens": 50, "temperature": 0.2}
+
+
+async def test_the_limit_goes_out_under_the_models_name_for_it() -> None:
+    """A model that calls the limit otherwise gets it under that name."""
+    model = FakeChatModel()
+    await FromLangChain(model, name="fake", limit_argument="num_predict").complete(request())
+    assert model.asked[0][1] == {"num_predict": 50}
+
+
+async def test_an_answer_without_usage_is_estimated_and_says_so() -> None:
+    """A model that reports no tokens has them estimated from the texts."""
+    completion = await FromLangChain(FakeChatModel(), name="fake").complete(request())
+    assert completion.usage_estimated
+    assert completion.usage.input > 0
+    assert completion.usage.output > 0
+
+
+async def test_a_stream_is_deltas_and_then_their_sum() -> None:
+    """Pieces come as they are written, then one completion whose text is the pieces joined, with the usage summed."""
+    started = UsageMetadata(input_tokens=10, output_tokens=0, total_tokens=10)
+    ended = UsageMetadata(input_tokens=0, output_tokens=3, total_tokens=3)
+    chunks = [
+        AIMessageChunk("Nine ", usage_metadata=started, response_metadata={"model_name": "fake-2"}),
+        AIMessageChunk(""),
+        AIMessageChunk("per cent."),
+        AIMessageChunk("", usage_metadata=ended, response_metadata={"stop_reason": "end_turn"}),
+    ]
+    *deltas, completion = await events_of(FakeChatModel(chunks=chunks), request())
+    assert deltas == [Delta(text="Nine "), Delta(text="per cent.")]
+    assert completion == Completion(
+        text="Nine per cent.",
+        stop_reason="end",
+        usage=Usage(input=10, output=3),
+        provider="fake",
+        model="fake-2",
+        asked_model="fake-1",
+    )
+
+
+class TestSchemas:
+    """An output schema goes out as the one tool that the model has to call."""
+
+    async def test_the_arguments_of_the_tool_are_the_answer(self) -> None:
+        """The document is what the model calls the tool with, whatever it says beside it."""
+        call = tool_call(name="answer", args={"answer": "nine"}, id="1")
+        model = FakeChatModel(message=AIMessage("Calling the tool.", tool_calls=[call]))
+        completion = await FromLangChain(model, name="fake").complete(request(output_schema=SCHEMA))
+        assert completion.text == '{"answer": "nine"}'
+        tools = model.asked[0][1]["tools"]
+        assert tools[0]["function"]["parameters"] == SCHEMA
+        assert model.asked[0][1]["tool_choice"] == "any"
+
+    async def test_the_arguments_stream(self) -> None:
+        """Pieces of the arguments are the deltas; a second call of the tool is none."""
+        chunks = [
+            AIMessageChunk("Calling."),
+            AIMessageChunk("", tool_call_chunks=[tool_call_chunk(name="answer", args="", id="1", index=1)]),
+            AIMessageChunk("", tool_call_chunks=[tool_call_chunk(args='{"answer": ', index=1)]),
+            AIMessageChunk("", tool_call_chunks=[tool_call_chunk(args='"other"}', index=2)]),
+            AIMessageChunk("", tool_call_chunks=[tool_call_chunk(args='"nine"}', index=1)]),
+        ]
+        *deltas, completion = await events_of(FakeChatModel(chunks=chunks), request(output_schema=SCHEMA))
+        assert "".join(cast("Delta", delta).text for delta in deltas) == '{"answer": "nine"}'
+        assert len(deltas) > 1
+        assert cast("Completion", completion).text == '{"answer": "nine"}'
+
+    @pytest.mark.parametrize("takes_tools", [True, False])
+    @pytest.mark.parametrize("streamed", [True, False])
+    async def test_a_model_that_writes_the_document_has_answered_too(
+        self,
+        takes_tools: bool,  # noqa: FBT001 - a row of the table
+        streamed: bool,  # noqa: FBT001 - a row of the table
+    ) -> None:
+        """A model without tools, or one that does not call them, may write the document as its text."""
+        words = 'Here: {"answer": "nine"}'
+        model = FakeChatModel(message=AIMessage(words), chunks=[AIMessageChunk(words)], takes_tools=takes_tools)
+        asked = request(output_schema=SCHEMA)
+        if streamed:
+            completion = cast("Completion", (await events_of(model, asked))[-1])
+        else:
+            completion = await FromLangChain(model, name="fake").complete(asked)
+        assert completion.text == '{"answer": "nine"}'
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            AIMessage("", tool_calls=[tool_call(name="answer", args={"reply": "nine"}, id="1")]),
+            AIMessage("", invalid_tool_calls=[invalid_tool_call(name="answer", args='{"answer": ', id="1")]),
+            AIMessage("I cannot."),
+        ],
+    )
+    async def test_what_misses_the_schema_is_a_failure_that_carries_the_answer(self, message: AIMessage) -> None:
+        """A wrong answer is a SchemaFailure with its text and usage, so that it can be repaired and is billed."""
+        message.usage_metadata = REPORTED
+        with pytest.raises(SchemaFailure) as caught:
+            await FromLangChain(FakeChatModel(message=message), name="fake").complete(request(output_schema=SCHEMA))
+        assert caught.value.answer
+        assert caught.value.usage == COUNTED
+
+
+class _StatusError(Exception):
+    """As the vendors' SDKs raise it."""
+
+    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+        super().__init__(SECRET)
+        self.status_code = status
+        self.response = type("Response", (), {"headers": headers or {}, "status_code": status})()
+
+
+class ReadTimeout(Exception):
+    """A timeout that is none of Python's."""
+
+
+class TestErrors:
+    """What a chat model raises is translated, and its sentences stay out."""
+
+    @pytest.mark.parametrize(
+        ("raised", "kind"),
+        [
+            (langchain.ModelRateLimitError(SECRET), RateLimited),
+            (langchain.ModelAPIError(SECRET), Overloaded),
+            (langchain.ModelConnectionError(SECRET), Unreachable),
+            (langchain.ModelTimeoutError(SECRET), TimedOut),
+            (langchain.ModelAuthenticationError(SECRET), AuthenticationFailed),
+            (langchain.ModelPermissionDeniedError(SECRET), AuthenticationFailed),
+            (langchain.ModelNotFoundError(SECRET), ModelNotFound),
+            (langchain.ModelInvalidRequestError(SECRET), Rejected),
+            (langchain.ContextOverflowError(SECRET), ContextTooLong),
+            (ConnectionResetError(SECRET), Unreachable),
+            (TimeoutError(SECRET), TimedOut),
+            (ReadTimeout(SECRET), TimedOut),
+            (_StatusError(503), Overloaded),
+            (_StatusError(404), ModelNotFound),
+            (_StatusError(400), Rejected),
+            (KeyError(SECRET), Overloaded),
+        ],
+    )
+    @pytest.mark.parametrize("streamed", [True, False])
+    async def test_each_error_has_its_meaning(
+        self,
+        raised: Exception,
+        kind: type[ProviderError],
+        streamed: bool,  # noqa: FBT001 - a row of the table
+    ) -> None:
+        """An error becomes ours by its class, else by its status; what nobody can read counts as the vendor's fault."""
+        model = FakeChatModel(error=raised)
+        answer = events_of(model, request()) if streamed else FromLangChain(model, name="fake").complete(request())
+        with pytest.raises(ProviderError) as caught:
+            await answer
+        assert type(caught.value) is kind
+        assert "secret" not in caught.value.message
+        assert caught.value.__cause__ is None
+
+    async def test_the_vendors_wait_is_kept(self) -> None:
+        """A throttled model says how long to wait where its error carries the vendor's answer."""
+        model = FakeChatModel(error=_StatusError(429, {"retry-after": "7"}))
+        with pytest.raises(RateLimited) as caught:
+            await FromLangChain(model, name="fake").complete(request())
+        assert caught.value.retry_after_s == 7
+
+    async def test_a_stream_that_breaks_says_what_it_used(self) -> None:
+        """Tokens that were reported before a stream broke stand on the error."""
+        used = UsageMetadata(input_tokens=10, output_tokens=1, total_tokens=11)
+        model = FakeChatModel(chunks=[AIMessageChunk("Ni", usage_metadata=used)], error=ConnectionResetError(SECRET))
+        with pytest.raises(Unreachable) as caught:
+            await events_of(model, request())
+        assert caught.value.usage == Usage(input=10, output=1)
+
+
+class TestTime:
+    """A model is waited for until the deadline and no longer."""
+
+    async def test_a_model_that_hangs_has_timed_out(self) -> None:
+        """At the deadline the attempt ends, whole."""
+        asked = request(deadline=asyncio.get_running_loop().time() + 0.02)
+        with pytest.raises(TimedOut):
+            await FromLangChain(FakeChatModel(hangs=True), name="fake").complete(asked)
+
+    async def test_a_stream_that_stalls_has_timed_out(self) -> None:
+        """At the deadline the attempt ends, in the middle of a stream too."""
+        asked = request(deadline=asyncio.get_running_loop().time() + 0.05)
+        with pytest.raises(TimedOut):
+            await events_of(FakeChatModel(chunks=[AIMessageChunk("Nine")], hangs=True), asked)
+
+    async def test_a_reader_who_leaves_ends_the_call(self) -> None:
+        """Closing the stream closes the model's."""
+        model = FakeChatModel(chunks=[AIMessageChunk("Nine")], hangs=True)
+        async with aclosing(FromLangChain(model, name="fake").stream(request())) as events:
+            assert await anext(events) == Delta(text="Nine")
+        await model.closed.wait()
+
+    async def test_a_cancelled_call_is_cancelled(self) -> None:
+        """Cancelling is passed on and not taken for a failure."""
+        task = asyncio.create_task(FromLangChain(FakeChatModel(hangs=True), name="fake").complete(request()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+class TestPrivacy:
+    """Content goes to the model and nowhere else."""
+
+    async def test_tracing_to_a_third_party_is_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """LANGSMITH_TRACING in the environment does not send prompts to LangSmith."""
+        monkeypatch.setenv("LANGSMITH_TRACING", "true")
+        monkeypatch.setenv("LANGSMITH_API_KEY", "planted")
+        traced: list[object] = []
+        monkeypatch.setattr(
+            "langchain_core.tracers.langchain.LangChainTracer.__init__", lambda *_, **__: traced.append(1)
+        )
+        model = FakeChatModel(chunks=[AIMessageChunk("Nine")])
+        await FromLangChain(model, name="fake").complete(request())
+        await events_of(model, request())
+        assert traced == []
+
+    def test_a_model_with_retries_of_its_own_is_pointed_out(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Retries that nobody counts are worth a line in the log."""
+
+        class Retrying(FakeChatModel):
+            max_retries: int = 2
+
+        with caplog.at_level(logging.WARNING):
+            FromLangChain(Retrying(), name="fake")
+        assert "max_retries=0" in caplog.text
+
+
+TOKENS = st.integers(0, 10_000)
+
+
+@given(TOKENS, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
+def test_usage_survives_both_translations(
+    fresh: int, read: int, short: int, hour: int, output: int, reasoning: int
+) -> None:
+    """Our buckets, told in LangChain's and read again, are the same buckets: nothing is charged twice or lost."""
+    usage = Usage(
+        input=fresh,
+        cache_read=read,
+        cache_write_5m=short,
+        cache_write_1h=hour,
+        output=output,
+        reasoning=min(reasoning, output),
+    )
+    message = AIMessage("Nine.", usage_metadata=given_by_assay(usage))
+    completion = asyncio.run(FromLangChain(FakeChatModel(message=message), name="fake").complete(request()))
+    assert completion.usage == usage
+
+
+@given(TOKENS, TOKENS, TOKENS, TOKENS)
+def test_counts_that_contradict_each_other_are_never_negative(total: int, read: int, hour: int, written: int) -> None:
+    """Details larger than their total are cut to it: the buckets always add up to what was reported."""
+    details = {"cache_read": read, "cache_creation": written, "ephemeral_1h_input_tokens": hour}
+    reported = UsageMetadata(input_tokens=total, output_tokens=0, total_tokens=total)
+    reported["input_token_details"] = cast("Any", details)
+    message = AIMessage("Nine.", usage_metadata=reported)
+    used = asyncio.run(FromLangChain(FakeChatModel(message=message), name="fake").complete(request())).usage
+    assert used.input + used.cache_read + used.cache_write_5m + used.cache_write_1h == total
