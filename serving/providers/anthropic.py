@@ -111,7 +111,7 @@ class Messages:
     path: ClassVar[str] = "/v1/messages"
 
     def body(self, model: str, request: CompletionRequest, schema: Schema | None) -> dict[str, Any]:
-        """System turns apart, what never changes marked for the cache; no temperature, which this API no longer takes."""
+        """System turns apart, what never changes marked for the cache; no temperature: the API takes none."""
         system, turns = _marked(request.messages)
         body: dict[str, Any] = {"model": model, "max_tokens": request.max_output_tokens, "messages": turns}
         if system:

@@ -172,7 +172,7 @@ class NetworkProvider(ABC):
         if streamed:
             self._dialect.streamed(body)
         reply = Reply(provider=self.name, asked_model=self.model, request=request, schema=schema)
-        return reply, orjson.dumps(body)
+        return reply, _Body(orjson.dumps(body))
 
     def _end(self, request: CompletionRequest) -> float:
         end = attempt_end(request.deadline)
@@ -217,6 +217,15 @@ class NetworkProvider(ABC):
         except ProviderError as error:
             reply.mark(error)
             raise
+
+
+class _Body(bytes):
+    """A request's body, which SDKs write into their debug logs: as a number of bytes only."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
 
 
 def _options(end: float) -> Mapping[str, Any]:
