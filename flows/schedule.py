@@ -2,9 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from flows.settings import FlowSettings
+from monitoring.burn_rate import EVERY_MIN
 
 POOL = "assay"
 
@@ -18,6 +20,8 @@ class Deployment:
     """Import path of the flow."""
     description: str
     parameters: dict[str, Any]
+    every: timedelta | None = None
+    """How often it runs by the clock, one run at a time; None: by hand only."""
 
 
 DEPLOYMENTS: tuple[Deployment, ...] = (
@@ -26,6 +30,13 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         entrypoint="flows.evaluate_prompt.evaluate_prompt",
         description="Evaluate a prompt version on a ground truth and store the verdict as evidence.",
         parameters={"prompt": "insights@candidate", "dataset": "sample"},
+    ),
+    Deployment(
+        name="watch-providers",
+        entrypoint="flows.watch_providers.watch_providers",
+        description="How each provider kept its objectives; opens and closes alarms.",
+        parameters={},
+        every=timedelta(minutes=EVERY_MIN),
     ),
 )
 
@@ -37,11 +48,19 @@ async def deploy(prefect_url: str) -> None:
         prefect_url: URL of Prefect's API.
     """
     from prefect.client.orchestration import PrefectClient  # noqa: PLC0415 - heavy; only `up` and tests need it
+    from prefect.client.schemas.actions import DeploymentScheduleCreate  # noqa: PLC0415
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions  # noqa: PLC0415
+    from prefect.client.schemas.schedules import IntervalSchedule  # noqa: PLC0415
     from prefect.flows import load_flow_from_entrypoint  # noqa: PLC0415
 
     async with PrefectClient(prefect_url) as client:
         for wanted in DEPLOYMENTS:
             flow = load_flow_from_entrypoint(wanted.entrypoint)
+            clock = (
+                [DeploymentScheduleCreate(schedule=IntervalSchedule(interval=wanted.every))] if wanted.every else None
+            )
+            # After a pause Prefect starts every run that it missed: all but one of them end at once.
+            one = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW) if clock else None
             await client.create_deployment(
                 flow_id=await client.create_flow(flow),
                 name=wanted.name,
@@ -50,6 +69,9 @@ async def deploy(prefect_url: str) -> None:
                 parameters=wanted.parameters,
                 parameter_openapi_schema=flow.parameters.model_dump(),
                 work_pool_name=POOL,
+                schedules=clock,
+                concurrency_limit=1 if clock else None,
+                concurrency_options=one,
                 enforce_parameter_schema=True,
             )
 

@@ -1,6 +1,7 @@
 """The door at which the command line and the flows read their environment."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
@@ -18,6 +19,16 @@ class FlowSettings(RegistrySettings):
     tls_certificate: Path | None = Field(default=None, validation_alias="ASSAY_TLS_CERTIFICATE")
     prefect_port: int = Field(default=4200, validation_alias="ASSAY_PREFECT_PORT")
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+
+    # What is expected of each provider.
+    provider_slo: Annotated[float, Field(ge=0.9, le=0.9999)] = Field(
+        default=0.99, validation_alias="ASSAY_PROVIDER_SLO"
+    )
+    """Share of attempts that it answers, and of answers that come in time."""
+    provider_slow_s: Annotated[float, Field(ge=0.01, le=120)] = Field(
+        default=10.0, validation_alias="ASSAY_PROVIDER_SLOW_S"
+    )
+    """Longest waiting time that is in time."""
 
     @property
     def api_url(self) -> str:

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import select, update
 
@@ -15,6 +15,7 @@ from registry.schema import alarms as table
 
 Severity = Literal["page", "ticket"]
 """page - look now; ticket - look in working hours."""
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Note = Callable[[str, Mapping[str, JsonValue]], object]
 """Writes one durable entry to the audit log: (kind, body)."""
 

@@ -1,8 +1,8 @@
 """Sums that dashboards and monitors read: attempts at providers, by the minute and, once old, by the hour.
 
 A row counts the attempts of one provider and model in one period that ended alike and took about as long. How long is
-a bucket: bucket k holds durations above 10^((k-1)/10) s and up to 10^(k/10) s, so that 1, 2, 5 and 10 seconds lie at
-an edge (the preferred numbers of ISO 3) and a value is known to within 26 %.
+a bucket: bucket k holds durations above 10^((k-1)/10) s and up to 10^(k/10) s, so that 1 and 10 seconds lie at an
+edge, 2 and 5 next to one, and a value is known to within 26 %.
 """
 
 import math
@@ -59,6 +59,11 @@ def bucket_of(seconds: float) -> int:
     if seconds <= 10 ** (BUCKET_MIN / _STEPS_PER_DECADE):
         return BUCKET_MIN
     return min(math.ceil(_STEPS_PER_DECADE * math.log10(seconds) - _ROUNDING), BUCKET_MAX)
+
+
+def nearest_edge(seconds: float) -> int:
+    """The bucket whose upper edge is nearest to a duration: what a limit on durations is taken for."""
+    return min(max(round(_STEPS_PER_DECADE * math.log10(seconds)), BUCKET_MIN), BUCKET_MAX)
 
 
 def upper_edge_s(bucket: int) -> float:

@@ -147,7 +147,7 @@ def move_alias(platform: Platform, version: int) -> None:
 def run_deployment(platform: Platform, version: int) -> None:
     """Start the evaluation from Prefect, as its UI's button does, and wait until the worker has done it."""
     with httpx.Client(base_url=f"{platform.url('PREFECT')}/api", timeout=30) as prefect:
-        (deployment,) = prefect.post("/deployments/filter", json={}).raise_for_status().json()
+        deployment = prefect.get("/deployments/name/evaluate-prompt/evaluate-prompt").raise_for_status().json()
         parameters = {"prompt": f"insights/{version}", "dataset": "sample", "tenant": "meridian"}
         started = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
         run = started.raise_for_status().json()["id"]
