@@ -97,8 +97,8 @@ def metric_attributes(attempt: Attempt) -> dict[str, str]:
     return attributes
 
 
-class Telemetry:
-    """Tells a collector about every attempt; observes for `Metered`, and never blocks or fails an attempt."""
+class OtlpTelemetry:
+    """Keeps the promises of `serving.telemetry.Telemetry` with the SDK's own queues, threads and exporters."""
 
     def __init__(self, endpoint: str, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
@@ -137,7 +137,7 @@ class Telemetry:
         )
 
     def observe(self, attempt: Attempt) -> None:
-        """Take down an attempt that ended now; call it in the context of the request."""
+        """One span and two to four measurements."""
         ended_ns = self._clock_ns()
         span = self._tracer.start_span(
             f"{_CHAT} {attempt.asked_model}",
@@ -153,7 +153,7 @@ class Telemetry:
         self._measure(attempt)
 
     async def aclose(self) -> None:
-        """Send what is left and stop, within CLOSE_S_MAX; what a stalled collector does not take by then is lost."""
+        """Send what is left and stop, within CLOSE_S_MAX."""
         await asyncio.to_thread(self._close)
 
     def _measure(self, attempt: Attempt) -> None:

@@ -1,15 +1,25 @@
 """Switches OpenTelemetry on for whoever names a collector; off, nothing of it is imported and nothing leaves."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from registry.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from serving.otel import Telemetry
+from registry.messages import Attempt
 
 
-def build_telemetry(endpoint: str | None) -> "Telemetry | None":
+class Telemetry(Protocol):
+    """Tells a collector about every attempt; never blocks or fails one."""
+
+    def observe(self, attempt: Attempt) -> None:
+        """Take down an attempt that ended now; call it in the context of the request."""
+        ...
+
+    async def aclose(self) -> None:
+        """Send what is left and stop, within 2 s; what a stalled collector does not take by then is lost."""
+        ...
+
+
+def build_telemetry(endpoint: str | None) -> Telemetry | None:
     """What sends spans and metrics of every attempt to a collector; None without an endpoint.
 
     Call it in the process that serves, once: it starts the threads that send.
@@ -29,12 +39,12 @@ def build_telemetry(endpoint: str | None) -> "Telemetry | None":
             "a key goes into OTEL_EXPORTER_OTLP_HEADERS"
         )
     try:
-        from serving.otel import Telemetry  # noqa: PLC0415 - half a second and 20 MB that most processes never need
+        from serving.otel import OtlpTelemetry  # noqa: PLC0415 - half a second and 20 MB that most processes never need
     except ImportError as error:
         raise InvalidInput(
             f"ASSAY_OTLP_ENDPOINT is set and {error.name!r} is missing; install it with: pip install 'assay[telemetry]'"
         ) from error
-    return Telemetry(endpoint)
+    return OtlpTelemetry(endpoint)
 
 
 def _is_base_url(text: str) -> bool:

@@ -26,10 +26,10 @@ ANSWERED = Attempt(
 
 
 @asynccontextmanager
-async def telemetry(collector: FakeCollector, ids: RequestIds | None = None) -> AsyncGenerator[otel.Telemetry]:
+async def telemetry(collector: FakeCollector, ids: RequestIds | None = None) -> AsyncGenerator[otel.OtlpTelemetry]:
     """Telemetry in the context of a request; closed, and so flushed, at the end."""
     built = build_telemetry(collector.url)
-    assert built is not None
+    assert isinstance(built, otel.OtlpTelemetry)
     built._clock_ns = lambda: 10_000_000_000
     token = current.set(ids or request_ids(None, f"00-{TRACE}-{PARENT}-01"))
     try:
