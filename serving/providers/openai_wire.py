@@ -26,6 +26,8 @@ MEANINGS: Mapping[str, type[ProviderError]] = {
     "rate_limit_exceeded": RateLimited,
 }
 """What the codes and types of error documents mean; of the others the status tells enough."""
+RESPONSES_TOKENS_MIN = 16
+"""Responses refuses a smaller limit; no answer of use is so short that the difference is missed."""
 _DONE = b"[DONE]"
 _CHAT_STOPS: Mapping[str, StopReason] = {"stop": "end", "length": "max_tokens", "content_filter": "refusal"}
 _INCOMPLETE: Mapping[str, StopReason] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
@@ -106,7 +108,7 @@ class Responses:
         body: dict[str, Any] = {
             "model": model,
             "input": _turns(request),
-            "max_output_tokens": request.max_output_tokens,
+            "max_output_tokens": max(request.max_output_tokens, RESPONSES_TOKENS_MIN),
             "store": False,
         }
         if request.temperature is not None and self.takes_temperature:

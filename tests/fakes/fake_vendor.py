@@ -66,6 +66,8 @@ class FakeVendor:
         """Requests without a body."""
         self.complaints: list[str] = []
         """Why a vendor would have refused a request: it was answered with 400."""
+        self.connections = 0
+        """How many were ever opened."""
         self.hangups = 0
         """Connections that the client closed while an answer was on its way."""
         self.release = asyncio.Event()
@@ -73,6 +75,7 @@ class FakeVendor:
         self._asked = asyncio.Event()
         self._hung_up = asyncio.Event()
         self._port = 0
+        self._errors: list[BaseException] = []
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -85,11 +88,6 @@ class FakeVendor:
     def openai_url(self) -> str:
         """Base URL, as OpenAI's SDK wants it."""
         return f"{self.anthropic_url}/v1"
-
-    @property
-    def open_connections(self) -> int:
-        """Connections that nobody has closed."""
-        return len(self._connections)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -117,6 +115,8 @@ class FakeVendor:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
         self._server = None
+        if self._errors:
+            raise self._errors[0]  # a mistake of the fake's own
 
     async def asked(self) -> None:
         """Wait until a request with a body has come."""
@@ -129,7 +129,13 @@ class FakeVendor:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections[task] = writer
-        task.add_done_callback(self._connections.pop)
+        self.connections += 1
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        del self._connections[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._errors.append(error)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The first byte of the next request is awaited beside the answer, so that a hang-up is seen at once.
@@ -178,7 +184,7 @@ class FakeVendor:
     async def _good_day(self, writer: asyncio.StreamWriter, request: _Request, form: Format, fault: Fault) -> None:
         headers = {form.request_id: REQUEST_ID}
         if request.method == "GET":
-            await _send(writer, _model(request.path.rpartition("/")[2]), headers=headers)
+            await _send(writer, _models(request.path), headers=headers)
             return
         reply = _reply(fault, request.body, self.answer)
         if request.body.get("stream"):
@@ -190,6 +196,8 @@ class FakeVendor:
             if fault == "huge":
                 headers["content-length"] = str(len(body) + HUGE_BYTES)
             pieces = body_pieces(body, fault, self.release)
+        if fault == "compressed":
+            headers["content-encoding"] = "gzip"
         writer.write(_head(200, headers))
         chunked = "transfer-encoding" in headers
         try:
@@ -240,9 +248,12 @@ def _reply(fault: Fault, body: Mapping[str, Any], answer: str | None) -> Reply:
     )
 
 
-def _model(name: str) -> dict[str, Any]:
-    openai = {"id": name, "object": "model", "created": CREATED, "owned_by": "fake"}
-    return openai | {"type": "model", "display_name": name, "lifecycle": "active", "created_at": "2026-10-01T00:00:00Z"}
+def _models(path: str) -> dict[str, Any]:
+    name = path.removeprefix("/v1/models").removeprefix("/") or "small"
+    model = {"id": name, "object": "model", "created": CREATED, "owned_by": "fake"}
+    model |= {"type": "model", "display_name": name, "lifecycle": "active", "created_at": "2026-10-01T00:00:00Z"}
+    listed = {"object": "list", "data": [model], "has_more": False, "first_id": name, "last_id": name}
+    return model if path.startswith("/v1/models/") else listed
 
 
 async def _read_request(reader: asyncio.StreamReader, first: bytes) -> _Request:

@@ -35,6 +35,7 @@ WireFault = Literal[
     "unfinished",  # a stream ends in good order, without its last events; a whole answer as `cut`
     "drip",  # a byte each 20 ms
     "huge",  # 131 MB
+    "compressed",  # the headers claim a compression that nobody asked for
     "redirect",  # 307 to an address that nobody configured
     "html",  # a captive portal's page, status 200
 ]

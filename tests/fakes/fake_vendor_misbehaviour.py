@@ -92,11 +92,13 @@ def _played(events: Sequence[Event], form: Format, fault: Fault) -> list[Event]:
     if fault in errors or (fault == "failed" and not isinstance(form, Responses)):
         error = form.error_event(REFUSALS[errors.get(fault, "server-error")])
         return [*before, *([] if fault == "error-first" else [piece]), error]
-    planted: list[Event] = {
-        "malformed": [piece, replace(piece, data='{"type": "content_block_delta", "del')],
-        "huge-event": [piece, _padded(piece, HUGE_EVENT_CHARS)],
-        "huge": [_padded(piece, len(_BLOCK))] * _BLOCKS,
-    }.get(fault, [piece])
+    planted = [piece]
+    if fault == "malformed":
+        planted = [piece, replace(piece, data='{"type": "content_block_delta", "del')]
+    elif fault == "huge-event":
+        planted = [piece, _padded(piece, HUGE_EVENT_CHARS)]
+    elif fault == "huge":
+        planted = [_padded(piece, len(_BLOCK))] * _BLOCKS
     played = [*before, *planted, *after]
     if fault == "duplicates":
         # Without a number nobody can tell a piece that came twice from one that was written twice.
