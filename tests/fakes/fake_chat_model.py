@@ -7,17 +7,20 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import Field
 
 
 class FakeChatModel(BaseChatModel):
-    """Answers with `message`, or streams `chunks`; remembers what it was asked."""
+    """Answers with `message`, streamed as `chunks` when there are any; remembers what it was asked."""
 
     model_name: str = "fake-1"
     temperature: float | None = None
     message: AIMessage = Field(default_factory=lambda: AIMessage("Nine per cent."))
+    document: dict[str, Any] | None = None
+    """What it calls a tool with, when it is given one; None never calls."""
     chunks: list[AIMessageChunk] = Field(default_factory=list)
     error: Exception | None = None
     """Raised instead of an answer, or after the chunks."""
@@ -50,7 +53,7 @@ class FakeChatModel(BaseChatModel):
     ) -> ChatResult:
         self.asked.append((messages, kwargs))
         await self._misbehave()
-        return ChatResult(generations=[ChatGeneration(message=self.message)])
+        return ChatResult(generations=[ChatGeneration(message=self._answer(kwargs))])
 
     async def _astream(
         self,
@@ -64,8 +67,17 @@ class FakeChatModel(BaseChatModel):
             for chunk in self.chunks:
                 yield ChatGenerationChunk(message=chunk.model_copy())
             await self._misbehave()
+            if not self.chunks:
+                whole = self._answer(kwargs).model_dump(exclude={"type"})
+                yield ChatGenerationChunk(message=AIMessageChunk(**whole))
         finally:
             self.closed.set()
+
+    def _answer(self, kwargs: dict[str, Any]) -> AIMessage:
+        if self.document is None or "tools" not in kwargs:
+            return self.message
+        call = tool_call(name="answer", args=self.document, id="call_1")
+        return self.message.model_copy(update={"content": "", "tool_calls": [call]})
 
     async def _misbehave(self) -> None:
         if self.hangs:

@@ -8,6 +8,8 @@ from contextlib import closing
 from typing import Any, TypedDict
 
 import pytest
+from fakes.fake_chat_model import FakeChatModel
+from langchain_core.exceptions import ContextOverflowError, ModelInvalidRequestError
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
@@ -15,7 +17,11 @@ from pydantic import BaseModel
 from registry.errors import InvalidInput
 from registry.messages import Attempt, Completion, CompletionRequest, Delta, Message, StreamEvent, Usage
 from serving.providers.base import Overloaded, SchemaFailure
+from serving.providers.chain import Chain
+from serving.providers.fallback import ProvidersUnavailable
+from serving.providers.langchain import FromLangChain
 from serving.providers.langchain_chat import AssayChat
+from serving.providers.scripted import Row, Scripted
 
 USAGE = Usage(input=60, cache_read=30, cache_write_5m=10, output=20, reasoning=5)
 
@@ -167,6 +173,21 @@ def test_it_stands_in_a_chain_of_langchains(chat: AssayChat, chain: FakeChain) -
     """A prompt template pipes into it."""
     (ChatPromptTemplate.from_messages([("human", "How many {what}?")]) | chat).invoke({"what": "returns"})
     assert chain.requests[0].messages[0].content == "How many returns?"
+
+
+def test_a_real_chain_stands_behind_it() -> None:
+    """Fallback and the bill work through it: the second provider answers, and both attempts are told."""
+    attempts: list[Attempt] = []
+    first = FromLangChain(FakeChatModel(error=ModelInvalidRequestError("too much")), name="first")
+    broken = FromLangChain(FakeChatModel(error=ContextOverflowError("too long")), name="broken")
+    second = Scripted([Row(answer="Nine.")])
+    with closing(AssayChat(chain=Chain([broken, second]), on_attempt=attempts.append)) as chat:
+        assert chat.invoke("How many were late?").content == "Nine."
+        assert "".join(str(chunk.content) for chunk in chat.stream("How many were late?")) == "Nine."
+    told = [(attempt.provider, attempt.outcome) for attempt in attempts]
+    assert told == [("broken", "ContextTooLong"), ("scripted", "answered")] * 2
+    with closing(AssayChat(chain=Chain([first, second]))) as chat, pytest.raises(ProvidersUnavailable):
+        chat.invoke("How many were late?")
 
 
 class Answer(BaseModel):
