@@ -49,8 +49,11 @@ class LoopThread:
         """Run a coroutine and block until it is done.
 
         Raises:
-            InvalidInput: it is closed.
+            InvalidInput: it is closed, or the caller runs on this very loop and would wait for itself.
         """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise InvalidInput("a blocking call on the thread of this object's own loop would never end; await it")
         future = self.submit(coroutine)
         try:
             return future.result()

@@ -281,6 +281,19 @@ class TestLoops:
             chunks.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator, whatever its type says
             assert chain.stopped.wait(30)
 
+    def test_a_call_that_would_wait_for_itself_is_refused(self) -> None:
+        """A blocking call from `on_attempt`, which runs on the object's own thread, is refused rather than stuck."""
+        refused: list[str] = []
+
+        def ask_again(_: Attempt) -> None:
+            with pytest.raises(InvalidInput) as caught:
+                chat.invoke("And again?")
+            refused.append(caught.value.message)
+
+        with closing(AssayChat(chain=FakeChain(), on_attempt=ask_again)) as chat:
+            chat.invoke("How many?")
+        assert "await" in refused[0]
+
     def test_closing_ends_what_runs_and_closes_the_chain(self) -> None:
         """After `close` the chain is closed, calls in flight are over, and a further call says so."""
         chain = FakeChain("")
