@@ -169,7 +169,7 @@ def _marked(messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], list[d
         stable = stable and is_whole
         if message.role == "system":
             system += blocks
-        else:
+        elif blocks:
             turns.append({"role": message.role, "content": blocks})
     if last is not None:
         last["cache_control"] = _CACHED

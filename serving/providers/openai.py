@@ -40,7 +40,7 @@ class OpenAI(NetworkProvider):
         # OpenAI's newer models refuse `max_tokens`, many compatible servers know nothing else.
         own = (urlsplit(base_url).hostname or "").endswith((".openai.com", ".azure.com"))
         chat = Chat(limit_field="max_completion_tokens" if own else "max_tokens")
-        self._wire = chat if api == "chat" else Responses()
+        self.wire = chat if api == "chat" else Responses()
         client = openai.AsyncOpenAI(
             api_key=api_key.get_secret_value(),
             base_url=base_url,
@@ -51,7 +51,7 @@ class OpenAI(NetworkProvider):
             name=name,
             model=model,
             client=cast("Client", client),  # the SDK's overloads are too many for the type checker to see it
-            dialect=self._wire,
+            dialect=self.wire,
             models_path="/models",
         )
 
@@ -63,9 +63,9 @@ class OpenAI(NetworkProvider):
             status=error.status_code,
             headers=error.response.headers,
         )
-        if error.param == "temperature" and self._wire.takes_temperature:
+        if error.param == "temperature" and self.wire.takes_temperature:
             # Reasoning models take none, and no list of names stays true: leave it out from now on, and ask again.
-            self._wire.takes_temperature = False
+            self.wire.takes_temperature = False
             failed.should_retry = True
         return failed
 

@@ -29,6 +29,8 @@ MEANINGS: Mapping[str, type[ProviderError]] = {
 RESPONSES_TOKENS_MIN = 16
 """Responses refuses a smaller limit; no answer of use is so short that the difference is missed."""
 _DONE = b"[DONE]"
+_RESPONSE_TOKENS_MIN = 16
+"""A smaller limit is answered with 400."""
 _CHAT_STOPS: Mapping[str, StopReason] = {"stop": "end", "length": "max_tokens", "content_filter": "refusal"}
 _INCOMPLETE: Mapping[str, StopReason] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 

@@ -21,6 +21,31 @@ OPENINGS_MAX = 16
 BACKTRACKS_MAX = 100_000
 """Steps of one `pattern` of a schema on one string; a pattern that wants more fails."""
 
+_BEYOND_STRICT = frozenset(
+    [
+        "allOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "dependentRequired",
+        "dependentSchemas",
+        "minLength",
+        "maxLength",
+        "uniqueItems",
+        "contains",
+        "minContains",
+        "maxContains",
+        "minProperties",
+        "maxProperties",
+        "patternProperties",
+        "propertyNames",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    ]
+)
+"""What OpenAI's strict mode answers with 400. A property of such a name costs no more than the strictness."""
 _OPENING = re.compile(r"[{\[]")
 _MARK = re.compile(r'["\\{}\[\]]')
 _DECODER = json.JSONDecoder()
@@ -111,12 +136,14 @@ def _compiled(source: bytes) -> Schema:
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether a JSON Schema meets OpenAI's strict mode: every object closed, every property required."""
+    """Whether a JSON Schema meets OpenAI's strict mode: every object closed, every property required, few keywords."""
     if isinstance(schema, list):
         return all(is_strict(item) for item in cast("list[Any]", schema))
     if not isinstance(schema, Mapping):
         return True
     fields = cast("Mapping[str, Any]", schema)
+    if not _BEYOND_STRICT.isdisjoint(fields):
+        return False
     properties = fields.get("properties")
     if fields.get("type") == "object" or isinstance(properties, Mapping):
         names = set(cast("Mapping[str, Any]", properties or {}))

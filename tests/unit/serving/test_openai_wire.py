@@ -1,0 +1,101 @@
+"""What is made of OpenAI's documents and events, without a network."""
+
+import json
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from pydantic import SecretStr
+
+from registry.messages import CompletionRequest, Message, Usage
+from serving.providers.base import Overloaded, RateLimited
+from serving.providers.openai import OpenAI
+from serving.providers.openai_wire import Chat, Responses
+from serving.providers.replies import Reply
+from serving.providers.sse import Event
+
+REQUEST = CompletionRequest(messages=(Message(role="user", content="How many?"),), max_output_tokens=9, temperature=0.0)
+
+
+def reply() -> Reply:
+    """An empty one."""
+    return Reply(provider="openai", asked_model="gpt", request=REQUEST, schema=None)
+
+
+def event(document: dict[str, Any]) -> Event:
+    """One event."""
+    return Event("message", json.dumps(document).encode())
+
+
+def chunk(content: str | None = None, reason: str | None = None, **others: Any) -> Event:
+    """One chunk of a chat stream."""
+    return event({"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": reason}], **others})
+
+
+class TestChat:
+    """Streams of Chat Completions."""
+
+    def test_a_reason_and_the_counts_end_a_stream(self) -> None:
+        """A server that forgets `[DONE]` is not waited for."""
+        made, chat = reply(), Chat(limit_field="max_tokens")
+        chat.read_event(chunk("Nine.", usage={"prompt_tokens": 5, "completion_tokens": 1}), made)
+        chat.read_event(chunk(None, "stop"), made)
+        assert (made.stop, made.ended) == ("end", False)
+        chat.read_event(event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}), made)
+        assert (made.ended, made.usage, made.take()) == (True, Usage(input=5, output=2), "Nine.")
+
+    def test_only_the_first_choice_is_read(self) -> None:
+        """One answer was asked for; a second one would be mixed into it."""
+        made = reply()
+        Chat(limit_field="max_tokens").read_event(event({"choices": [{"index": 1, "delta": {"content": "x"}}]}), made)
+        assert made.take() == ""
+
+    def test_an_error_inside_a_stream_is_translated(self) -> None:
+        """Its code decides; without one it is the vendor's failure."""
+        chat = Chat(limit_field="max_tokens")
+        with pytest.raises(RateLimited, match="broke off 'rate_limit_exceeded'"):
+            chat.read_event(event({"error": {"code": "rate_limit_exceeded", "message": "planted"}}), reply())
+        with pytest.raises(Overloaded):
+            chat.read_event(event({"error": "planted"}), reply())
+
+
+class TestResponses:
+    """Streams of Responses."""
+
+    def test_a_numbered_event_counts_once(self) -> None:
+        """An event that comes twice is read once."""
+        made, delta = reply(), {"type": "response.output_text.delta", "delta": "ha", "sequence_number": 4}
+        for document in (delta, delta, delta | {"sequence_number": 5}):
+            Responses().read_event(event(document), made)
+        assert made.take() == "haha"
+
+    @pytest.mark.parametrize(
+        ("reason", "stop"), [("max_output_tokens", "max_tokens"), ("content_filter", "refusal"), ("new", "other")]
+    )
+    def test_an_incomplete_response_says_why(self, reason: str, stop: str) -> None:
+        """What ended an answer early is told."""
+        made = reply()
+        document = {"status": "incomplete", "incomplete_details": {"reason": reason}, "usage": {"input_tokens": 4}}
+        Responses().read_event(event({"type": "response.incomplete", "response": document}), made)
+        assert (made.stop, made.ended, made.usage) == (stop, True, Usage(input=4))
+
+    def test_the_smallest_limit_is_kept(self) -> None:
+        """A limit below the vendor's smallest goes out as that one."""
+        assert Responses().body("gpt", REQUEST, None)["max_output_tokens"] == 16
+
+
+class TestTemperature:
+    """Models that take none."""
+
+    def test_it_is_left_out_after_a_refusal(self) -> None:
+        """The refusal says that asking again is worth it, and from then on nothing is sent that was refused."""
+        provider = OpenAI(api_key=SecretStr("k"), model="gpt", base_url="http://127.0.0.1:9/v1")
+        response = httpx2.Response(400, request=httpx2.Request("POST", "http://127.0.0.1:9/v1"))
+        body = {"code": "unsupported_value", "param": "temperature", "type": "invalid_request_error"}
+        error = openai.BadRequestError("planted", response=response, body=body)
+        meaning = provider.error_table()[openai.APIStatusError]
+        assert "temperature" in provider.wire.body("gpt", REQUEST, None)
+        assert meaning(error).should_retry
+        assert "temperature" not in provider.wire.body("gpt", REQUEST, None)
+        assert meaning(error).should_retry is None
