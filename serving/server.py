@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import uvicorn
 from registry.database import open_database
 from serving.json_logs import log_config
 from serving.metrics import SHARED_DIRECTORY
-from serving.providers.chain import build_providers
+from serving.providers.base import Provider
+from serving.providers.vendors import build_vendors
 from serving.settings import ServingSettings
-from serving.wiring import load_policies, provider_policy
+from serving.wiring import BOARD_FILE, load_policies, provider_policy
 
 GRACE_S = 20
 """How long calls in flight may go on after the process is told to stop."""
@@ -35,6 +37,7 @@ def run(*, port: int | None = None, workers: int = 1) -> None:
     settings = ServingSettings()
     settings.require_guards()
     _require_startable(settings)
+    (settings.home / BOARD_FILE).unlink(missing_ok=True)  # what the last run thought of the providers
     if workers > 1:
         _share_metrics(settings.home / "run" / "metrics")
     options: dict[str, Any] = {}
@@ -64,8 +67,13 @@ def _require_startable(settings: ServingSettings) -> None:
     for secret in (settings.master_key, settings.webhook_secret, settings.engine_key):
         del secret  # reading it is the check
     load_policies(settings.policies)
-    asyncio.run(build_providers(settings.providers, provider_policy(settings)).aclose())
+    asyncio.run(_close(build_vendors(settings.providers, provider_policy(settings))))
     open_database(settings.database_url).close()
+
+
+async def _close(vendors: Sequence[Provider]) -> None:
+    for vendor in vendors:
+        await vendor.aclose()
 
 
 def _share_metrics(directory: Path) -> None:

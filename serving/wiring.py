@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,14 +26,22 @@ from serving.budget_gate import BudgetGate, PricedModel
 from serving.call_log import CallLog, Outcome
 from serving.insights import Insights
 from serving.metrics import Metrics
-from serving.providers.chain import Chain, ProviderPolicy, build_providers
-from serving.readiness import Health, Readiness, prompt_probe
+from serving.provider_history import ProviderHistory
+from serving.providers.base import Provider
+from serving.providers.board import Board
+from serving.providers.chain import Chain
+from serving.providers.health import ProviderProbe
+from serving.providers.vendors import ProviderPolicy, build_vendors
+from serving.readiness import Health, Readiness, prompt_probe, provider_probe
 from serving.retrieval import retriever
 from serving.settings import ServingSettings
+from serving.telemetry import Telemetry, build_telemetry
 
 logger = logging.getLogger(__name__)
 
 POLICIES_MAX = 200
+BOARD_FILE = Path("run", "providers.board")
+"""In home: what the workers of this node know together about each provider."""
 PUSHES_AT_ONCE_MAX = 8
 """Pushes of MLflow whose bodies are read at once, their sender still unproven: a small part of what a process takes."""
 
@@ -53,6 +61,9 @@ class Services:
     promoted: PromptStore
     corpus: Corpus
     providers: Chain
+    board: Board
+    history: ProviderHistory
+    telemetry: Telemetry | None
     readiness: Readiness
     metrics: Metrics
     background: Background
@@ -64,20 +75,21 @@ class Services:
         await self.prompts.start()
         self.background.start("follow-signal", self.prompts.follow_signal)
         self.background.start("poll-mlflow", self.prompts.poll)
+        probe = ProviderProbe(self.providers.links, self.metrics, idle_s=self.settings.provider_probe_s)
+        self.background.start("probe-providers", probe.run)
+        self.background.start("write-provider-history", self.history.run)
 
     async def aclose(self) -> None:
         """Stop and close everything; the audit log last, when every call has its outcome."""
         await self.background.aclose()
         await self.calls.drain()
-        for name, close in (
-            ("providers", self.providers.aclose),
-            ("corpus", self.corpus.aclose),
-            ("promoted", self.promoted.aclose),
-        ):
+        parts = (self.providers, self.history, self.telemetry, self.corpus, self.promoted)
+        for part in filter(None, parts):
             try:
-                await close()
+                await part.aclose()
             except Exception:  # the others have to be closed all the same
-                logger.exception("%s did not close in good order", name)
+                logger.exception("%s did not close in good order", type(part).__name__)
+        self.board.close()
         self.metrics.close()
         await asyncio.to_thread(self.log.close)
         self.database.close()
@@ -87,7 +99,7 @@ def build(
     settings: ServingSettings,
     *,
     role: str = "serve",
-    providers: Chain | None = None,
+    vendors: Sequence[Provider] | None = None,
     corpus: Corpus | None = None,
     promoted: PromptStore | None = None,
 ) -> Services:
@@ -96,7 +108,7 @@ def build(
     Args:
         settings: read at the door.
         role: first half of the name of this process's audit log.
-        providers: instead of the chain that the settings name.
+        vendors: instead of the providers that the settings name.
         corpus: instead of the one behind QDRANT_URL.
         promoted: instead of MLflow's prompts.
 
@@ -109,12 +121,15 @@ def build(
         opened.callback(database.close)
         log = AuditLog.open(settings.home / "audit", role)
         opened.callback(log.close)
+        board = Board.shared(settings.home / BOARD_FILE)
+        opened.callback(board.close)
         services = _connect(
             settings,
             policies,
             database,
             log,
-            providers or build_providers(settings.providers, provider_policy(settings)),
+            board,
+            vendors or build_vendors(settings.providers, provider_policy(settings)),
             corpus
             or Corpus(settings.qdrant_url, settings.engine_key, load_embedder(settings.home / "cache" / "embedder")),
             promoted or PromotedPrompts(settings.mlflow_access, settings.home, database),
@@ -128,11 +143,22 @@ def _connect(
     policies: Mapping[str, Policy],
     database: Database,
     log: AuditLog,
-    providers: Chain,
+    board: Board,
+    vendors: Sequence[Provider],
     corpus: Corpus,
     promoted: PromptStore,
 ) -> Services:
     metrics = Metrics()
+    history = ProviderHistory(database)
+    telemetry = build_telemetry(settings.otlp_endpoint)
+    providers = Chain(
+        vendors,
+        board=board,
+        observers=(metrics.observe_attempt, history.observe, *([telemetry.observe] if telemetry else [])),
+        count=metrics.count_provider_event,
+        hedge=settings.hedge,
+        concurrent_max=settings.provider_concurrency,
+    )
     vault = Vault(database, settings.master_key)
     records = InsightRecords(database, vault)
     slots = {(policy.prompt, policy.alias) for policy in policies.values()}
@@ -167,7 +193,10 @@ def _connect(
         promoted=promoted,
         corpus=corpus,
         providers=providers,
-        readiness=_readiness(database, corpus, prompts),
+        board=board,
+        history=history,
+        telemetry=telemetry,
+        readiness=_readiness(database, corpus, prompts, providers),
         metrics=metrics,
         background=Background(lambda task: metrics.background_crashes.labels(task).inc()),
         webhook_secret=settings.webhook_secret,
@@ -188,7 +217,7 @@ def load_policies(directory: Path) -> dict[str, Policy]:
     return {name: load_policy(directory, name) for name in names}
 
 
-def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts) -> Readiness:
+def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts, providers: Chain) -> Readiness:
     async def ask_database() -> Health:
         await asyncio.to_thread(read_signal, database, PROMPTS_SIGNAL)
         return Health("ok")
@@ -197,15 +226,26 @@ def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts) -> Re
         await corpus.ping()
         return Health("ok")
 
-    return Readiness({"database": ask_database, "engine": ask_engine, "prompts": prompt_probe(prompts)})
+    return Readiness(
+        {
+            "database": ask_database,
+            "engine": ask_engine,
+            "prompts": prompt_probe(prompts),
+            "providers": provider_probe(providers.links),
+        }
+    )
 
 
 def provider_policy(settings: ServingSettings) -> ProviderPolicy:
     """What the providers need from the settings."""
     return ProviderPolicy(
+        anthropic_api_key=settings.anthropic_api_key,
+        anthropic_model=settings.anthropic_model,
+        anthropic_base_url=settings.anthropic_base_url,
         openai_api_key=settings.openai_api_key,
         openai_model=settings.openai_model,
         openai_base_url=settings.openai_base_url,
+        openai_api=settings.openai_api,
         local_base_url=f"http://127.0.0.1:{settings.llm_port}/v1",
         script=settings.script,
     )

@@ -82,14 +82,15 @@ async def decide(policy: Policy) -> list[tuple[ServingModel, Decision]]:
 
 async def _models(settings: ServingSettings) -> list[ServingModel]:
     # The serving code is heavy, and a list of prompts needs none of it.
-    from serving.providers.chain import build_providers
+    from serving.providers.vendors import build_vendors
     from serving.wiring import provider_policy
 
-    chain = build_providers(settings.providers, provider_policy(settings))
+    vendors = build_vendors(settings.providers, provider_policy(settings))
     try:
-        return [ServingModel(provider=provider.name, model=provider.model) for provider in chain.vendors]
+        return [ServingModel(provider=vendor.name, model=vendor.model) for vendor in vendors]
     finally:
-        await chain.aclose()
+        for vendor in vendors:
+            await vendor.aclose()
 
 
 def _who() -> str:

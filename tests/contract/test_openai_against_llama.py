@@ -17,7 +17,7 @@ from registry.claims import read_answer
 from registry.errors import JsonValue
 from registry.messages import CompletionRequest, Message
 from serving.providers.base import ContextTooLong, TimedOut
-from serving.providers.chain import ProviderPolicy, build_providers
+from serving.providers.vendors import ProviderPolicy, build_vendors
 from serving.providers.openai import OpenAI
 
 pytestmark = pytest.mark.contract
@@ -147,7 +147,7 @@ async def test_deadline_ends_a_long_answer(local: OpenAI) -> None:
 
 async def test_chain_reaches_it_by_name(llama: str) -> None:
     """`ASSAY_PROVIDERS=local` is the same adapter at the local address."""
-    chain = build_providers(["local"], ProviderPolicy(local_base_url=llama))
-    completion = await chain.complete(_request("Say hello."))
-    await chain.aclose()
+    [provider] = build_vendors(["local"], ProviderPolicy(local_base_url=llama))
+    completion = await provider.complete(_request("Say hello."))
+    await provider.aclose()
     assert (completion.provider, completion.attempts) == ("local", 1)

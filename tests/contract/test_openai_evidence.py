@@ -20,7 +20,7 @@ from registry.prompts.policy import load_policy
 from registry.prompts.versions import PromptReference
 from registry.runs import LoggedRun, RunReport
 from registry.tenants import Tenants
-from serving.providers.chain import ProviderPolicy, build_providers
+from serving.providers.vendors import ProviderPolicy, build_vendors
 from serving.settings import ServingSettings
 from serving.wiring import build
 
@@ -67,8 +67,8 @@ async def services(
     await add_document(corpus, "acme", "parcels.md", "Nine of ten parcels arrived.")
     async with FakeVendor() as vendor:
         policy = ProviderPolicy(openai_api_key=SecretStr("k"), openai_model=MODEL, openai_base_url=vendor.openai_url)
-        chain = build_providers(["openai"], policy)
-        built = build(ServingSettings(), providers=chain, corpus=corpus, promoted=FakePromptStore())
+        vendors = build_vendors(["openai"], policy)
+        built = build(ServingSettings(), vendors=vendors, corpus=corpus, promoted=FakePromptStore())
         Tenants(built.database).create("acme", "Acme")
         source: Any = FakeSource()
         yield EvaluationServices(services=built, prompts=source)

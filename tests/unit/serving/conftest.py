@@ -21,7 +21,6 @@ from fakes.fake_serving import (
 from registry.database import Database
 from registry.tenants import Keys, Tenants
 from serving.app import create_app
-from serving.providers.chain import Chain
 from serving.settings import ServingSettings
 from serving.wiring import Services, build
 
@@ -93,7 +92,7 @@ async def api(settings: ServingSettings, keys: dict[str, str], provider: FakePro
     """An API with a promoted prompt and an empty corpus."""
     prompts = FakePromptStore({("insights", "production"): prompt_version()})
     corpus = fake_corpus()
-    services = build(settings, providers=Chain([provider]), corpus=corpus, promoted=prompts)
+    services = build(settings, vendors=[provider], corpus=corpus, promoted=prompts)
     app = create_app(settings, lambda _settings: services)
     await services.prompts.start()
     transport = httpx.ASGITransport(app)

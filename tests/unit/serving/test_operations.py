@@ -30,7 +30,7 @@ async def test_readiness_names_every_dependency(api: Any) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ready",
-        "dependencies": {"database": {"state": "ok"}, "engine": {"state": "ok"}, "prompts": {"state": "ok"}},
+        "dependencies": {name: {"state": "ok"} for name in ("database", "engine", "prompts", "providers")},
     }
 
 

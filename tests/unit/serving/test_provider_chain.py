@@ -1,160 +1,104 @@
-"""The chain of providers: who is asked next, what is told when nobody answers, and what a start refuses."""
+"""The chain of providers: how its wrappers work together, and what a start refuses."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fakes.acting_provider import USAGE, Act, ActingProvider, request
+from fakes.virtual_clock import on_virtual_clock
 from pydantic import SecretStr
 
 from registry.errors import InvalidInput
-from registry.messages import Attempt, Completion, CompletionRequest, Message, Usage
-from serving.providers.base import (
-    AuthenticationFailed,
-    ContentRefused,
-    ContextTooLong,
-    Garbled,
-    ModelNotFound,
-    Overloaded,
-    ProviderError,
-    RateLimited,
-    Rejected,
-    SchemaFailure,
-    TimedOut,
-    Unreachable,
-    retry_after_s,
-    translate,
-)
-from serving.providers.chain import Chain, ProviderPolicy, ProvidersUnavailable, build_providers
-
-REQUEST = CompletionRequest(messages=(Message(role="user", content="?"),), max_output_tokens=10, timeout_s=8.0)
+from registry.messages import Attempt, Usage
+from serving.providers.base import Overloaded, SchemaFailure, Unreachable, retry_after_s, translate
+from serving.providers.board import Board
+from serving.providers.chain import Chain
+from serving.providers.vendors import ProviderPolicy, build_vendors
 
 
-class FakeProvider:
-    """Answers, or fails, and takes its time on a fake clock."""
-
-    def __init__(self, name: str, error: ProviderError | None = None, takes_s: float = 0.0) -> None:
-        self.name = name
-        self.model = f"{name}-1"
-        self.error = error
-        self.takes_s = takes_s
-        self.timeouts_s: list[float] = []
-        self.now = 0.0
-        self.closed = False
-
-    async def complete(self, request: CompletionRequest) -> Completion:
-        """Answer as told."""
-        self.timeouts_s.append(request.timeout_s)
-        self.now += self.takes_s
-        if self.error is not None:
-            raise self.error
-        return Completion(text=self.name, stop_reason="end", usage=Usage(), provider=self.name, model=self.model)
-
-    async def aclose(self) -> None:
-        """Remember it."""
-        self.closed = True
+def virtual_ns() -> int:
+    """The board's clock on the loop's time."""
+    return round(asyncio.get_running_loop().time() * 1e9)
 
 
-class TestFallback:
-    """The order of asking."""
+class TestWrappers:
+    """What a chain puts around its vendors."""
 
-    async def test_first_answers(self) -> None:
-        """Nobody else is asked when the first provider answers."""
-        first, second = FakeProvider("a"), FakeProvider("b")
-        assert (await Chain([first, second]).complete(REQUEST)).attempts == 1
-        assert second.timeouts_s == []
+    @on_virtual_clock
+    async def test_every_attempt_is_told(self) -> None:
+        """The bill and the observers get the retried, the repaired and the handed-over attempts, each once."""
+        bill: list[Attempt] = []
+        seen: list[Attempt] = []
+        wrong = SchemaFailure("no JSON", usage=Usage(input=7, output=3), answer="{", model="a-1-dated")
+        first = ActingProvider(acts=[Act(error=Overloaded("5xx")), Act(error=wrong)])
+        chain = Chain([first, ActingProvider(name="b")], observers=[seen.append])
+        assert (await chain.complete(request(60, bill=bill))).provider == "b"
+        assert [(attempt.model, attempt.outcome, attempt.usage) for attempt in bill] == [
+            ("a-1", "Overloaded", Usage()),
+            ("a-1-dated", "SchemaFailure", Usage(input=7, output=3)),
+            ("a-1-dated", "SchemaFailure", Usage(input=7, output=3)),
+            ("b-1-x", "answered", USAGE),
+        ]
+        assert seen == bill
 
-    @pytest.mark.parametrize(
-        "kind",
-        [
-            RateLimited,
-            Overloaded,
-            TimedOut,
-            Unreachable,
-            Garbled,
-            ContextTooLong,
-            SchemaFailure,
-            AuthenticationFailed,
-            ModelNotFound,
-        ],
-    )
-    async def test_next_is_asked(self, kind: type[ProviderError]) -> None:
-        """A failure that another provider may not have hands over, and the attempt counts."""
-        completion = await Chain([FakeProvider("a", kind("no")), FakeProvider("b")]).complete(REQUEST)
-        assert (completion.text, completion.attempts) == ("b", 2)
+    @on_virtual_clock
+    async def test_a_dead_provider_is_left_alone(self) -> None:
+        """After some failures the breaker keeps requests from it, and the next one answers at once."""
+        dead, alive = ActingProvider(acts=[Act(pieces=(), error=Unreachable("no"))]), ActingProvider(name="b")
+        chain = Chain([dead, alive], board=Board.private(clock=virtual_ns))
+        for _ in range(50):
+            await chain.complete(request(60))
+        assert len(dead.requests) < 15
+        assert len(alive.requests) == 50
+        assert [link.slot.state for link in chain.links] == ["open", "closed"]
 
-    async def test_a_wrong_request_ends_the_chain(self) -> None:
-        """A request that is wrong is wrong everywhere: the next provider is not asked."""
-        second = FakeProvider("b")
-        with pytest.raises(ProvidersUnavailable):
-            await Chain([FakeProvider("a", Rejected("no")), second]).complete(REQUEST)
-        assert second.timeouts_s == []
+    @on_virtual_clock
+    async def test_the_limit_is_each_providers(self) -> None:
+        """Who finds no place at the first provider is answered by the next."""
+        vendors = [ActingProvider(name=name, acts=[Act(pieces=(), wait_s=1.0)]) for name in ("a", "b")]
+        chain = Chain(vendors, concurrent_max=2)
+        answers = await asyncio.gather(*(chain.complete(request(60)) for _ in range(8)), return_exceptions=True)
+        assert [vendor.most for vendor in vendors] == [2, 2]
+        assert [len(vendor.requests) for vendor in vendors] == [4, 4]
+        assert not [answer for answer in answers if isinstance(answer, BaseException)]
 
-    async def test_refused_content_is_not_taken_elsewhere(self) -> None:
-        """Content that one vendor refused is not shown to the next."""
-        second = FakeProvider("b")
-        with pytest.raises(ContentRefused) as caught:
-            await Chain([FakeProvider("a", ContentRefused("no")), second]).complete(REQUEST)
-        assert (caught.value.code, second.timeouts_s) == ("input-blocked", [])
-
-    async def test_nobody_answers(self) -> None:
-        """The error lists who was tried with what they said, and the shortest wait that was asked for."""
+    @on_virtual_clock
+    async def test_hedging_is_asked_for(self) -> None:
+        """With `hedge` a late answer is asked for twice, once the node knows what late means."""
+        usual, late = Act(pieces=("x",), wait_s=0.1), Act(pieces=("late",), wait_s=30.0)
+        vendor = ActingProvider(acts=[*[usual] * 200, late, usual])
+        told: list[str] = []
         chain = Chain(
-            [FakeProvider("a", RateLimited("slow down", retry_after_s=7)), FakeProvider("b", Overloaded("5xx"))]
+            [vendor], hedge=True, board=Board.private(clock=virtual_ns), count=lambda _, event: told.append(event)
         )
-        with pytest.raises(ProvidersUnavailable) as caught:
-            await chain.complete(REQUEST)
-        assert caught.value.code == "providers-unavailable"
-        assert caught.value.details == {
-            "tried": [
-                {"provider": "a", "model": "a-1", "error": "RateLimited", "message": "slow down"},
-                {"provider": "b", "model": "b-1", "error": "Overloaded", "message": "5xx"},
-            ],
-            "retry_after_s": 7,
-        }
+        for _ in range(200):
+            await chain.complete(request(60))
+        assert ((await chain.complete(request(60))).text, told) == ("x", ["hedged"])
 
-    async def test_failed_attempts_that_cost_are_kept(self) -> None:
-        """Tokens of a failed attempt go with the answer of the next provider, under the model that used them."""
-        used = SchemaFailure("no JSON", usage=Usage(input=7, output=3), model="a-1-dated")
-        completion = await Chain(
-            [FakeProvider("a", used), FakeProvider("x", Overloaded("5xx")), FakeProvider("b")]
-        ).complete(REQUEST)
-        failed = Attempt(provider="a", model="a-1-dated", asked_model="a-1", usage=Usage(input=7, output=3))
-        own = Attempt(provider="b", model="b-1", asked_model="b-1", usage=Usage())
-        assert (completion.failed, completion.billed, completion.attempts) == ((failed,), (failed, own), 3)
+    async def test_links_and_close(self) -> None:
+        """Who watches a chain sees its vendors in order; closing it closes them all, also behind one that fails to."""
 
-    @pytest.mark.parametrize("last", [Overloaded, ContentRefused])
-    async def test_what_was_spent_without_an_answer_is_told(self, last: type[ProviderError]) -> None:
-        """When nobody answers, or content is refused, the error carries what the attempts used."""
-        used = SchemaFailure("no JSON", usage=Usage(input=7, output=3))
-        with pytest.raises(ProviderError) as caught:
-            await Chain([FakeProvider("a", used), FakeProvider("b", last("no"))]).complete(REQUEST)
-        assert [(each.provider, each.usage) for each in caught.value.billed] == [("a", Usage(input=7, output=3))]
-        tried: Any = caught.value.details.get("tried")
-        assert tried is None or [each.get("usage", {}).get("input") for each in tried] == [7, None]
+        class Sticks(ActingProvider):
+            """Does not close."""
 
-    async def test_one_deadline(self) -> None:
-        """An earlier provider may use half of the time left, the last one all of it."""
-        first, second = FakeProvider("a", TimedOut("late"), takes_s=4.0), FakeProvider("b")
-        await Chain([first, second], monotonic=lambda: first.now).complete(REQUEST)
-        assert (first.timeouts_s, second.timeouts_s) == ([4.0], [4.0])
+            async def aclose(self) -> None:
+                raise OSError
 
-    async def test_no_time_left(self) -> None:
-        """A provider is not asked when the time is over."""
-        first, second = FakeProvider("a", TimedOut("late"), takes_s=9.0), FakeProvider("b")
-        with pytest.raises(ProvidersUnavailable):
-            await Chain([first, second], monotonic=lambda: first.now).complete(REQUEST)
-        assert second.timeouts_s == []
-
-    async def test_close(self) -> None:
-        """Closing the chain closes every provider."""
-        providers = [FakeProvider("a"), FakeProvider("b")]
-        await Chain(providers).aclose()
-        assert all(provider.closed for provider in providers)
+        first, second = ActingProvider(), Sticks(name="b")
+        chain = Chain([first, second])
+        assert (chain.vendors, chain.model) == ((first, second), "a-1")
+        assert [(link.name, link.model, link.vendor) for link in chain.links] == [
+            ("a", "a-1", first),
+            ("b", "b-1", second),
+        ]
+        with pytest.raises(OSError):  # noqa: PT011 - the double's own
+            await chain.aclose()
+        assert first.closed
 
 
-class TestBuildProviders:
+class TestBuildVendors:
     """What a start refuses, in one sentence that says what to change."""
 
     @pytest.mark.parametrize(
@@ -164,9 +108,11 @@ class TestBuildProviders:
             (
                 ["extractiv"],
                 ProviderPolicy(),
-                "names 'extractiv', which is none of: extractive, scripted, openai, local",
+                "names 'extractiv', which is none of: extractive, scripted, anthropic, openai, local",
             ),
             (["extractive", "extractive"], ProviderPolicy(), "each provider once"),
+            (["anthropic"], ProviderPolicy(anthropic_model="m"), "set ANTHROPIC_API_KEY"),
+            (["anthropic"], ProviderPolicy(anthropic_api_key=SecretStr("k")), "set ASSAY_ANTHROPIC_MODEL"),
             (["openai"], ProviderPolicy(openai_model="m"), "set OPENAI_API_KEY"),
             (["openai"], ProviderPolicy(openai_api_key=SecretStr("k")), "set ASSAY_OPENAI_MODEL"),
             (
@@ -183,22 +129,22 @@ class TestBuildProviders:
     def test_refuses(self, names: list[str], policy: ProviderPolicy, sentence: str) -> None:
         """An unknown name and a missing setting are named."""
         with pytest.raises(InvalidInput, match=sentence):
-            build_providers(names, policy)
+            build_vendors(names, policy)
 
     async def test_order_is_kept(self, tmp_path: Path) -> None:
-        """The chain stands in the order of the names, and its model is the first one's."""
+        """The providers stand in the order of the names."""
         script = tmp_path / "script.yaml"
         script.write_text("[{answer: yes}]".replace("yes", "'yes'"))
         policy = ProviderPolicy(script=script, openai_api_key=SecretStr("k"), openai_model="gpt-5-mini")
-        chain = build_providers(["scripted", " openai", "local", "extractive"], policy)
-        assert [provider.name for provider in chain.providers] == ["scripted", "openai", "local", "extractive"]
-        assert chain.model == "scripted-1"
-        await chain.aclose()
+        vendors = build_vendors(["scripted", " openai", "local", "extractive"], policy)
+        assert [vendor.name for vendor in vendors] == ["scripted", "openai", "local", "extractive"]
+        for vendor in vendors:
+            await vendor.aclose()
 
     def test_unnamed_vendors_are_not_imported(self) -> None:
         """A process without the openai provider never imports the SDK."""
         code = (
-            "import sys; from serving.providers.chain import *; build_providers(['extractive'], ProviderPolicy()); "
+            "import sys; from serving.providers.vendors import *; build_vendors(['extractive'], ProviderPolicy()); "
             "assert not {'openai', 'httpx2', 'anthropic'} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
