@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pytest
 from fakes.fake_vendor import FakeVendor
@@ -12,7 +12,7 @@ from fakes.fake_vendor_faults import Plan
 from pydantic import SecretStr
 
 from registry.insights import MetricPoint, MetricSeries, Passage
-from registry.messages import Completion, CompletionRequest, Delta, Material, Message
+from registry.messages import Completion, CompletionRequest, Delta, Material, Message, StreamEvent
 from serving.providers.anthropic import Anthropic
 from serving.providers.base import Provider
 from serving.providers.openai import OpenAI
@@ -89,7 +89,19 @@ def network_provider(wire: Wire, vendor: FakeVendor, **options: Any) -> Provider
     return made[wire]()
 
 
-async def ask(provider: Provider, request: CompletionRequest = REQUEST, *, mode: Mode) -> Answered:
+class Asked(Protocol):
+    """A provider, or a chain of them."""
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """The whole answer."""
+        ...
+
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """The answer piece by piece."""
+        ...
+
+
+async def ask(provider: Asked, request: CompletionRequest = REQUEST, *, mode: Mode) -> Answered:
     """One call. A stream's deltas are non-empty and join to the text; one completion comes, and it comes last."""
     async with asyncio.timeout(PATIENCE_S):
         if mode == "whole":

@@ -7,26 +7,32 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from fakes.fake_vendor import FakeVendor
+from fakes.fake_chat_model import FakeChatModel
+from fakes.fake_vendor import INSIGHT, TEXT, FakeVendor
 from fakes.fake_vendor_wire import REASONING
+from langchain_core.messages import AIMessage
 from provider_calls import MODES, REQUEST, STRUCTURED, WIRES, Mode, ask, either_mode, network_provider, within
 
 from registry.claims import read_answer
 from registry.messages import Delta
 from serving.providers.base import Provider
 from serving.providers.extractive import Extractive
+from serving.providers.langchain import FromLangChain
 from serving.providers.scripted import Row, Scripted
 
 pytestmark = pytest.mark.contract
 
+MESSAGE = AIMessage(TEXT, response_metadata={"finish_reason": "stop"})
 
-@pytest.fixture(params=["extractive", "scripted", *WIRES])
+
+@pytest.fixture(params=["extractive", "scripted", "langchain", *WIRES])
 async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
     """Each adapter, behind the port."""
     async with FakeVendor() as vendor:
         local: dict[str, Provider] = {
             "extractive": Extractive(),
-            "scripted": Scripted([Row(answer="Nine of ten arrived. [P1]")]),
+            "scripted": Scripted([Row(answer=TEXT)]),
+            "langchain": FromLangChain(FakeChatModel(message=MESSAGE, document=INSIGHT), name="langchain"),
         }
         provider = local.get(request.param) or network_provider(request.param, vendor)
         yield provider
