@@ -1,5 +1,7 @@
 """A client of our own HTTP API, for the command line: a problem document becomes the error it stands for."""
 
+import json
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -9,6 +11,7 @@ import httpx
 from flows.settings import FlowSettings
 from registry.errors import AssayError, InvalidInput, NotFound, Refused, Unavailable
 from registry.insights import Insight
+from serving.providers.sse import Event, EventParser
 
 TIMEOUT_S = 130.0
 """The longest deadline a question may carry, and a little."""
@@ -50,9 +53,22 @@ class ApiClient:
         self._client.close()
 
     def ask(
-        self, question: str, *, tenant: str, use_case: str = "insights", deadline_s: float | None = None
+        self,
+        question: str,
+        *,
+        tenant: str,
+        use_case: str = "insights",
+        deadline_s: float | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> Insight:
         """POST /v1/insights; a platform key names the tenant in a header.
+
+        Args:
+            question: what is asked.
+            tenant: whose documents answer.
+            use_case: which prompt and policy.
+            deadline_s: seconds to wait; None leaves it to the API.
+            on_text: given the answer piece by piece while it is written; None waits for the whole.
 
         Raises:
             AssayError: what the API's problem stands for.
@@ -64,7 +80,11 @@ class ApiClient:
         body: dict[str, Any] = {"question": question, "use_case": use_case}
         if deadline_s is not None:
             body["deadline_s"] = deadline_s
-        answer = self._call("POST", "/v1/insights", {"Assay-Tenant": tenant}, body)
+        headers = {"Assay-Tenant": tenant}
+        if on_text is None:
+            answer = self._call("POST", "/v1/insights", headers, body)
+        else:
+            answer = self._stream("/v1/insights", headers, body | {"stream": True}, on_text)
         return Insight.model_validate(answer)
 
     def providers(self) -> list[dict[str, Any]]:
@@ -79,7 +99,32 @@ class ApiClient:
         try:
             response = self._client.request(method, path, json=body, headers=headers)
         except httpx.TransportError as error:
-            raise Unavailable(f"no answer from the API at {self._url} ({error}); is the platform up?") from error
+            raise self._away(error) from error
+        return self._document(response)
+
+    def _stream(self, path: str, headers: dict[str, str], body: Any, on_text: Callable[[str], None]) -> dict[str, Any]:
+        """What the event `done` carries."""
+        try:
+            with self._client.stream("POST", path, json=body, headers=headers) as response:
+                if not response.is_success:
+                    response.read()
+                    return self._document(response)
+                for event in _events(response):
+                    data: dict[str, Any] = json.loads(event.data)
+                    if event.name == "delta":
+                        on_text(data["text"])
+                    elif event.name == "error":
+                        raise _error(data["status"], data)
+                    elif event.name == "done":
+                        return data
+        except httpx.TransportError as error:
+            raise self._away(error) from error
+        raise Unavailable(f"the stream from {self._url} ended before the answer was whole; ask again")
+
+    def _away(self, error: httpx.TransportError) -> Unavailable:
+        return Unavailable(f"no answer from the API at {self._url} ({error}); is the platform up?")
+
+    def _document(self, response: httpx.Response) -> dict[str, Any]:
         try:
             document = response.json()
         except ValueError as error:
@@ -89,6 +134,12 @@ class ApiClient:
         if response.is_success:
             return document
         raise _error(response.status_code, document)
+
+
+def _events(response: httpx.Response) -> Iterator[Event]:
+    parser = EventParser()
+    for chunk in response.iter_bytes():
+        yield from parser.feed(chunk)
 
 
 def _error(status: int, problem: dict[str, Any]) -> AssayError:

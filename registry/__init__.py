@@ -5,7 +5,7 @@ It calls no language model, serves no HTTP and runs no statistics; every other r
 * errors, messages, insights: the shared types are the records themselves
 * database, schema, migrations, settings: where records live
 * tenants: tenants, keys, roles
-* claims, embedding: text into claims and figures, text into vectors
+* claims, answer_member, embedding: text into claims and figures, also while it is written; text into vectors
 * prompts: schema, MLflow, promoted version, promotion on evidence
 * corpus: documents in, passages out
 * money: prices in integer nano-USD

@@ -5,7 +5,7 @@ Start at `insights.answer`, which reads like a table of contents of one call.
 * app, server, wiring, settings: the process, its parts and where they are connected
 * access, middleware, problems, routes: what happens at the rim of a request
 * active_prompt, background, readiness: promoted versions kept fresh beside the requests
-* retrieval, budget_gate, providers, grounding: the steps of one call
+* retrieval, budget_gate, asking, answer_text, providers, grounding: the steps of one call
 * call_log, idempotency: its two audit entries, and asking twice
 * metrics, json_logs, request_context: what operators see
 """

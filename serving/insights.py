@@ -28,6 +28,7 @@ from serving.call_log import Call, CallLog, DeadlineExceeded, OpenCall, messages
 from serving.grounding import Grounded, ground
 from serving.metrics import Metrics
 from serving.providers.base import ProviderError
+from serving.providers.metering import TIMER_SLACK_S
 from serving.retrieval import Retrieve
 from serving.spending import Spending
 
@@ -260,7 +261,7 @@ async def _within(seconds: float) -> AsyncGenerator[float]:
         raise DeadlineExceeded(too_late) from error
     except ProviderError as error:
         # The providers watch the same clock, and may notice a moment earlier.
-        if loop.time() < end:
+        if loop.time() < end - TIMER_SLACK_S:
             raise
         raise DeadlineExceeded(too_late, **error.details) from error
 

@@ -1,4 +1,4 @@
-"""`assay ask`: a question to the running API, the insight as a page or as JSON."""
+"""`assay ask`: a question to the running API, the insight as a page or as JSON; on a terminal, while it is written."""
 
 from typing import Annotated
 
@@ -15,11 +15,15 @@ def ask(
     """Ask a question and print the cited, priced and sealed answer."""
     from flows.api_client import ApiClient
     from flows.cli import console
-    from flows.cli.insight_page import print_insight
+    from flows.cli.insight_page import print_insight, writing
     from flows.settings import FlowSettings
 
     with ApiClient.from_settings(FlowSettings()) as api:
-        insight = api.ask(question, tenant=tenant, use_case=use_case, deadline_s=deadline_s)
+        if as_json or not console.output().is_terminal:
+            insight = api.ask(question, tenant=tenant, use_case=use_case, deadline_s=deadline_s)
+        else:
+            with writing(question) as on_text:
+                insight = api.ask(question, tenant=tenant, use_case=use_case, deadline_s=deadline_s, on_text=on_text)
     if as_json:
         console.print_json(insight.model_dump(mode="json"))
     else:

@@ -1,6 +1,10 @@
 """An insight for people: the answer, its claims with their evidence, and the bill."""
 
-from rich.console import Group
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
@@ -20,7 +24,24 @@ def print_insight(question: str, insight: Insight) -> None:
             for evidence in claim.evidence
         ]
     lines += [Text(), Text(_seal(insight), style="dim")]
-    output().print(Panel(Group(*lines), title=Text(question), title_align="left", padding=(1, 2)))
+    output().print(_page(question, Group(*lines)))
+
+
+@contextmanager
+def writing(question: str) -> Generator[Callable[[str], None]]:
+    """Show an answer while it is written; gives what takes its pieces, and leaves the place to the whole page."""
+    answer = Text(style="bold")
+    with Live(_page(question, answer), console=output(), transient=True) as live:
+
+        def show(piece: str) -> None:
+            answer.append(piece)
+            live.update(_page(question, answer))
+
+        yield show
+
+
+def _page(question: str, content: RenderableType) -> Panel:
+    return Panel(content, title=Text(question), title_align="left", padding=(1, 2))
 
 
 def _seal(insight: Insight) -> str:

@@ -1,6 +1,7 @@
 """One module for each group of addresses; thin: read the request, call one service method, return.
 
 * insights: ask for one, look one up
+* event_stream: an insight while it is written
 * health: liveness, readiness, metrics
 * webhooks: MLflow's push
 * json_body: how strictly a body is read
