@@ -1,12 +1,13 @@
 """One answer while it comes in: what goes out of it, and what it has cost."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.messages import CompletionRequest, Message, Usage
+from registry.messages import CompletionRequest, Message, StopReason, Usage
 from serving.providers.base import Garbled, SchemaFailure, Unreachable
 from serving.providers.replies import TEXT_CHARS_MAX, Reply, count
 from serving.providers.structured import compiled
@@ -29,20 +30,20 @@ def reply(*pieces: str, under_schema: bool = False, **fields: Any) -> Reply:
     st.sampled_from(["", "\n ", "```json\n", "Sure: "]),
     st.sampled_from(["", "\n```", " That is all {sic}."]),
     st.lists(st.integers(0, 80)),
-    st.booleans(),
+    st.sampled_from(["end", "refusal"]),
 )
-def test_deltas_join_to_the_text(before: str, behind: str, cuts: list[int], refused: bool) -> None:
+def test_deltas_join_to_the_text(before: str, behind: str, cuts: list[int], stop: StopReason) -> None:
     """However the vendor cuts its answer, all deltas joined are the completion's text: a document that fits."""
     text = before + DOCUMENT + behind
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    made = reply(under_schema=True, usage=Usage(), stop="refusal" if refused else "end")
+    made = reply(under_schema=True, usage=Usage(), stop=stop)
     out = ""
-    for start, stop in zip(places, places[1:], strict=False):
-        made.add(text[start:stop])
+    for start, end in pairwise(places):
+        made.add(text[start:end])
         out += made.take()
     completion = made.completion()
     assert out + made.rest(completion) == completion.text
-    if not refused:
+    if stop == "end":
         assert completion.text == DOCUMENT
 
 

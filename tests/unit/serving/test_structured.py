@@ -1,6 +1,7 @@
 """JSON under a schema: what fits, and what of a stream belongs to the document."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ class TestIsStrict:
             ({"anyOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]}, False),
         ],
     )
-    def test_by_example(self, schema: dict[str, Any], strict: bool) -> None:
+    def test_by_example(self, schema: dict[str, Any], *, strict: bool) -> None:
         """Objects are closed, their properties required, and no keyword is one that the mode refuses."""
         assert is_strict(schema) is strict
 
@@ -98,16 +99,19 @@ class TestIsStrict:
 def pieces(text: str, cuts: list[int]) -> list[str]:
     """The text, cut."""
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    return [text[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    return [text[start:stop] for start, stop in pairwise(places)]
 
 
 class TestDocumentPieces:
     """`DocumentPieces`."""
 
     @given(
-        JSON, st.sampled_from(["", " ", "\n```", ' and {"more": "}"}']), st.lists(st.integers(0, 200)), st.booleans()
+        value=JSON,
+        behind=st.sampled_from(["", " ", "\n```", ' and {"more": "}"}']),
+        cuts=st.lists(st.integers(0, 200)),
+        ascii_only=st.booleans(),
     )
-    def test_the_document_goes_through(self, value: object, behind: str, cuts: list[int], ascii_only: bool) -> None:
+    def test_the_document_goes_through(self, value: object, behind: str, cuts: list[int], *, ascii_only: bool) -> None:
         """However it is cut, what goes through is the document, to its last bracket and no further."""
         document = json.dumps([value], ensure_ascii=ascii_only, indent=2)
         through = DocumentPieces()
