@@ -1,9 +1,10 @@
 """What all vendors behind a network share: an HTTP client with limits, and what statuses and headers mean."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from functools import partial
+from functools import cache, partial
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -68,10 +69,17 @@ def http_client(name: str, base_url: str, answer_bytes_max: int = ANSWER_BYTES_M
         ),
         timeout=httpx2.Timeout(None, connect=CONNECT_S_MAX),  # the attempt's own end is the bound on reading
         follow_redirects=False,  # a redirect would carry prompts to an address nobody configured
+        verify=_tls_context(),
         trust_env=not is_loopback(base_url),  # a proxy cannot reach this machine's loopback
         # Uncompressed, so that the bound on bytes is a bound on memory.
         headers={"Accept-Encoding": "identity"},
     )
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """One for all providers of the process: to read every authority's certificate takes longer than a call."""
+    return httpx2.create_ssl_context()
 
 
 def is_loopback(url: str) -> bool:
