@@ -1,13 +1,23 @@
 """Failed attempts are paid for too: in the insight, in the audit log and in the metrics."""
 
+import asyncio
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fakes.fake_serving import FakeProvider
+from fakes.fake_serving import FakeProvider, StalledProvider
 
-from registry.messages import CompletionRequest, Usage
+from registry.audit.log import ENTRY_BYTES_MAX
+from registry.insights import Question
+from registry.messages import Attempt, CompletionRequest, Usage
+from registry.money.prices import UnpricedModel
+from registry.tenants import Principal
 from serving.providers.base import Overloaded, ProviderError, SchemaFailure
 from serving.providers.chain import Chain
+from serving.spending import spending
+
+CALLER = Principal(key_id="k1", tenant="north", role="app", owner="tests")
 
 WASTED = SchemaFailure("no JSON", usage=Usage(input=10, output=5), model="first-2026")
 NOTHING_USED: dict[str, int] = {
@@ -91,3 +101,52 @@ async def test_metrics_count_each_model(priced: Any, monkeypatch: pytest.MonkeyP
     text = priced.services.metrics.render().decode()
     assert 'assay_cost_nano_usd_total{model="first-2026",provider="failing"} 1500.0' in text
     assert 'assay_tokens_total{bucket="input",model="scripted",provider="scripted"} 100.0' in text
+
+
+async def test_what_a_first_provider_used_is_not_lost_at_the_deadline(
+    priced: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the time is over while the second one works, the outcome has both: one counted, one estimated."""
+    chain(priced, monkeypatch, FailingProvider(WASTED), StalledProvider())
+    answer = await priced.ask(deadline_s=0.2)
+    outcome = priced.audit()[-1]
+    assert (answer.json()["code"], outcome["status"]) == ("deadline-exceeded", "deadline-exceeded")
+    assert [(each["provider"], each["estimated"], each["usage"]["output"]) for each in outcome["body"]["billed"]] == [
+        ("failing", False, 5),
+        ("scripted", True, 0),
+    ]
+    assert outcome["body"]["cost_nano_usd"] > 1_500
+
+
+async def test_a_cancelled_call_is_paid_for(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that gives up leaves the bill of what was used."""
+    stalled = StalledProvider()
+    chain(priced, monkeypatch, FailingProvider(WASTED), stalled)
+    call = asyncio.create_task(priced.services.insights.answer(Question(question="return rate?"), CALLER))
+    await stalled.asked.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    body = priced.audit()[-1]["body"]
+    assert [each["outcome"] for each in body["billed"]] == ["SchemaFailure", "cancelled"]
+
+
+async def test_a_bill_that_cannot_be_priced_hides_no_failure(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed call ends with its own error also when nobody knows what its attempts cost."""
+
+    def unpriced(*_args: Any) -> int:
+        raise UnpricedModel("nobody knows")
+
+    monkeypatch.setattr(filled.services.insights._asking, "_price", unpriced)
+    chain(filled, monkeypatch, FailingProvider(WASTED))
+    assert (await filled.ask()).json()["code"] == "providers-unavailable"
+    assert filled.audit()[-1]["status"] == "failed"
+
+
+def test_any_number_of_attempts_fits_into_an_entry() -> None:
+    """The log lists the first attempts; its totals are those of all."""
+    usage = Usage(input=10**9, cache_read=10**9, cache_write_5m=10**9, cache_write_1h=10**9, output=10**9)
+    attempt = Attempt(provider="p" * 40, model="m" * 100, asked_model="a" * 60, usage=usage, outcome="Overloaded")
+    audited = spending([attempt] * 200, datetime.now(UTC), lambda *_: 7).audited()
+    assert len(json.dumps(audited)) < ENTRY_BYTES_MAX * 0.8
+    assert (audited["cost_nano_usd"], audited["usage"]["output"]) == (1_400, 200 * 10**9)

@@ -125,6 +125,13 @@ class TestAnswer:
         ]
         assert stream.answer == (await stream.until("done"))["answer"]
 
+    async def test_the_access_log_names_the_insight(self, filled: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """The line of a streamed request carries the insight's id, as that of a whole one does."""
+        with caplog.at_level("INFO", logger="serving.access"):
+            stream = await asked(filled)
+        fields = caplog.records[-1].__dict__["fields"]
+        assert fields["insight"] == (await stream.until("done"))["id"]
+
     async def test_an_answer_without_a_model_is_one_delta(self, api: Any) -> None:
         """A tenant without documents gets the same events, and no provider is asked."""
         stream = await asked(api)
