@@ -79,6 +79,7 @@ class ProviderError(Unavailable):
         message: str,
         *,
         usage: Usage | None = None,
+        usage_estimated: bool = False,
         model: str | None = None,
         request_id: str | None = None,
         should_retry: bool | None = None,
@@ -88,6 +89,8 @@ class ProviderError(Unavailable):
         super().__init__(message, **(details or {}))
         self.usage = usage
         """Tokens that the vendor bills for the failed attempt; None when nothing was generated or reported."""
+        self.usage_estimated = usage_estimated
+        """The vendor did not say how much it wrote; `usage` holds our estimate."""
         self.model = model
         """The model that answered, as the vendor names it; None when none did or the vendor does not say."""
         self.request_id = request_id

@@ -131,7 +131,7 @@ class _Meter:
             # The caller's own limit struck in the same moment: the vendor had all the time there was.
             outcome = TimedOut.__name__
         known = error if isinstance(error, ProviderError) else ProviderError("")
-        usage, estimated = known.usage or Usage(), False
+        usage, estimated = known.usage or Usage(), known.usage_estimated
         worked = cancelled or self._first_byte_s is not None or isinstance(error, TimedOut)
         if known.usage is None and worked:
             usage, estimated = self._estimate(), True

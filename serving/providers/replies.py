@@ -12,6 +12,10 @@ from serving.providers.tokens import estimated_tokens
 logger = logging.getLogger(__name__)
 
 TEXT_CHARS_MAX = 4 * 1024 * 1024
+NAME_CHARS_MAX = 200
+"""Of a model's name or a call's id: they go into logs, metrics and records."""
+TOKENS_MAX = 10**9
+"""No vendor counts more for one call, and a larger number would break sums further on."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +52,11 @@ class Reply:
         """Deltas of an answer under a schema are pieces of its document."""
         self._document = None if self.schema is None else DocumentPieces(self.schema.openings)
 
+    @property
+    def begun(self) -> bool:
+        """There is some text."""
+        return bool(self._pieces)
+
     def add(self, piece: object) -> None:
         """Take the next piece of text; what is no text counts as none.
 
@@ -63,13 +72,11 @@ class Reply:
 
     def name_model(self, name: object) -> None:
         """Keep the name of the model that answers."""
-        if isinstance(name, str) and name:
-            self.model = name
+        self.model = _name(name) or self.model
 
     def name_call(self, call_id: object) -> None:
         """Keep the vendor's id of the call; the one from the headers goes first."""
-        if self.request_id is None and isinstance(call_id, str) and call_id:
-            self.request_id = call_id
+        self.request_id = self.request_id or _name(call_id)
 
     def take(self) -> str:
         """What can go out as the next delta; empty when nothing can."""
@@ -112,8 +119,9 @@ class Reply:
         error.request_id = error.request_id or self.request_id
         if error.usage is None and self.usage is not None:
             # What was reported at the start of a stream does not hold what was written since.
-            written = max(self.usage.output, estimated_tokens("".join(self._pieces)))
-            error.usage = replace(self.usage, output=written)
+            written = estimated_tokens("".join(self._pieces))
+            error.usage_estimated = written > self.usage.output
+            error.usage = replace(self.usage, output=max(self.usage.output, written))
 
     def _checked(self, text: str, stop: StopReason, *, shown: str) -> str:
         """The text, or the document in it."""
@@ -136,6 +144,7 @@ class Reply:
         raise SchemaFailure(
             f"{self.provider} did not answer with {what}: {missed}",
             usage=self.usage or self._estimate(),
+            usage_estimated=self.usage is None,
             model=self.model or self.asked_model,
             request_id=self.request_id,
             answer=text if text.strip() and stop != "max_tokens" else None,
@@ -150,4 +159,10 @@ class Reply:
 def count(counts: object, name: str) -> int:
     """A token count out of a vendor's document: a whole number from 0; what is none counts as 0."""
     value = cast("dict[str, Any]", counts).get(name) if isinstance(counts, dict) else None
-    return max(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
+    return min(max(value, 0), TOKENS_MAX) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _name(word: object) -> str | None:
+    """A name or an id, when it looks like one."""
+    readable = isinstance(word, str) and word.isprintable() and len(word) <= NAME_CHARS_MAX
+    return word if readable and word else None
