@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from registry.messages import Attempt, Completion, CompletionRequest, Delta, Message, StreamEvent, Usage
 from serving.providers.base import ProviderError
 
-FOREVER_S = 1e9
+FOREVER_S = 100_000.0
+"""More than a day: longer than any deadline."""
 USAGE = Usage(input=11, output=7)
 
 

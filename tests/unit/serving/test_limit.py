@@ -96,6 +96,20 @@ async def test_a_stream_keeps_its_turn_until_it_is_closed() -> None:
     assert (limited.running, limited.waiting) == (0, 0)
 
 
+@on_virtual_clock
+async def test_a_turn_that_comes_too_late_goes_to_the_next() -> None:
+    """Who is cancelled in the moment in which its turn comes hands it on."""
+    limited = limit(ActingProvider(acts=[Act(pieces=("a",), wait_s=1.0)]), concurrent_max=1)
+    events = limited.stream(request(9))
+    await anext(events)
+    second, third = (asyncio.create_task(limited.complete(request(9))) for _ in range(2))
+    await asyncio.sleep(0)
+    await events.aclose()  # gives the turn to the second, which has not run since
+    second.cancel()
+    assert (await third).text == "a"
+    assert (second.cancelled(), limited.running) == (True, 0)
+
+
 @given(
     st.lists(
         st.tuples(

@@ -177,6 +177,16 @@ async def test_a_stream_that_breaks_is_billed_for_its_pieces() -> None:
 
 
 @on_virtual_clock
+async def test_what_a_broken_stream_reported_is_not_estimated() -> None:
+    """The vendor's own count goes before ours, also of an answer that was never finished."""
+    bill: list[Attempt] = []
+    broken = Act(pieces=("12345678",), error=Unreachable("cut", usage=Usage(input=3, output=1)))
+    with pytest.raises(Unreachable):
+        await texts(Metered(ActingProvider(acts=[broken])).stream(request(9, bill=bill)))
+    assert [(a.usage, a.estimated) for a in bill] == [(Usage(input=3, output=1), False)]
+
+
+@on_virtual_clock
 async def test_a_stream_without_an_end_is_a_failure() -> None:
     """A vendor's door that forgets the completion does not pass for an answer."""
     with pytest.raises(Unreachable, match="before the answer was whole"):
