@@ -65,7 +65,7 @@ async def watch_providers() -> dict[str, JsonValue]:
             resource={"prefect.resource.id": f"assay.alarm.{alarm.id}", "prefect.resource.name": alarm.subject},
             payload={"kind": alarm.kind, "severity": alarm.severity, "details": dict(alarm.details)},
         )
-    await acreate_markdown_artifact(markdown(seen), key="providers", description=f"{len(seen.open)} open alarms")
+    await acreate_markdown_artifact(markdown(seen), key="providers", description=f"Open alarms: {len(seen.open)}")
     await acreate_table_artifact(rows(seen.by_hour), key="providers-by-hour", description="The last day")
     await acreate_table_artifact(rows(seen.by_day), key="providers-by-day", description="The last 30 days")
     return document(seen)
@@ -203,21 +203,21 @@ def markdown(seen: Watch) -> str:
         f"a false alarm in at most {FALSE_ALARMS:.0%} of all months."
     )
     lines = [
-        f"## {len(seen.open)} open alarms" if seen.open else "## All providers keep their objectives",
+        f"## Open alarms: {len(seen.open)}" if seen.open else "## All providers keep their objectives",
         "",
         *(f"* since {_time(alarm.opened_ms)}, {sentence(alarm)}" for alarm in seen.open),
         "",
         terms,
         "",
-        "| day | provider | attempts | answered | in time | p50 | p95 | USD per 1k tokens |",
-        "|---|---|---|---|---|---|---|---|",
+        "| day | provider | attempts | answered | in time | p50 | p95 | p95 of first piece | USD per 1k tokens |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows(seen.by_day):
         who = f"{row['provider']} {row['model']}"
         cells = [str(row["from"])[:10], who]
         cells += [
             "" if row[name] is None else str(row[name])
-            for name in ("attempts", "available", "in_time", "p50_s", "p95_s", "usd_per_1k_tokens")
+            for name in ("attempts", "available", "in_time", "p50_s", "p95_s", "first_piece_p95_s", "usd_per_1k_tokens")
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -162,6 +162,14 @@ def run_deployment(platform: Platform, version: int) -> None:
         assert any(artifact["flow_run_id"] == run for artifact in artifacts)
 
 
+def is_scheduled(platform: Platform, flow: str) -> bool:
+    """Prefect's clock has planned runs of a flow."""
+    with httpx.Client(base_url=f"{platform.url('PREFECT')}/api", timeout=30) as prefect:
+        wanted = {"flows": {"name": {"any_": [flow]}}}
+        runs = prefect.post("/flow_runs/filter", json=wanted).raise_for_status().json()
+        return any(run["auto_scheduled"] for run in runs)
+
+
 def linked_runs(platform: Platform, version: int) -> list[dict[str, Any]]:
     """MLflow's runs that are linked to a version of the prompt."""
     with httpx.Client(base_url=f"{platform.url('MLFLOW')}/api/2.0/mlflow", timeout=30) as mlflow:
@@ -203,6 +211,7 @@ def test_from_up_to_down(platform: Platform, tmp_path: Path) -> None:
 
     run_deployment(platform, version)
     assert linked_runs(platform, version)
+    eventually(lambda: is_scheduled(platform, "watch-providers"), 60, "Prefect plans the next looks at the providers")
 
     platform.kill("mlflow")
     platform.kill("prefect")
