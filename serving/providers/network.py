@@ -27,7 +27,7 @@ from serving.providers.base import (
 from serving.providers.replies import Reply
 from serving.providers.sse import Event, EventParser
 from serving.providers.structured import Schema, compiled
-from serving.providers.transport import CONNECT_S_MAX, attempt_end, request_id_in
+from serving.providers.transport import CONNECT_S_MAX, EVENT_STREAM, attempt_end, request_id_in
 
 DRAIN_S_MAX = 0.05
 """Wait for the end of the body after the end of the answer, so that the connection can be used again."""
@@ -117,7 +117,7 @@ class NetworkProvider(ABC):
                 response = await self._client.post(
                     self._dialect.path, cast_to=httpx2.Response, content=content, options=_options(end)
                 )
-        reply.request_id = request_id_in(response.headers)
+        reply.name_call(request_id_in(response.headers))
         with self._reading(reply):
             self._dialect.read(orjson.loads(response.content), reply)
         return reply.completion()
@@ -136,10 +136,10 @@ class NetworkProvider(ABC):
                     self._dialect.path,
                     cast_to=httpx2.Response,
                     content=content,
-                    options=_options(end),
+                    options={**_options(end), "headers": {"Accept": EVENT_STREAM}},
                     stream=True,
                 )
-            reply.request_id = request_id_in(response.headers)
+            reply.name_call(request_id_in(response.headers))
             try:
                 async with aclosing(self._texts(response, reply, end)) as texts:
                     async for text in texts:
@@ -182,7 +182,7 @@ class NetworkProvider(ABC):
 
     async def _texts(self, response: httpx2.Response, reply: Reply, end: float) -> AsyncGenerator[str]:
         """The pieces of the answer, one for each chunk of the network."""
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        if not response.headers.get("content-type", "").startswith(EVENT_STREAM):
             raise Garbled(f"{self.name} answered something that is not a stream of events")
         loop = asyncio.get_running_loop()
         parser = EventParser()

@@ -125,10 +125,7 @@ class Responses:
 
     def read(self, document: dict[str, Any], reply: Reply) -> None:
         """Output items, of which the messages hold the text."""
-        for item in document["output"]:
-            if item.get("type") == "message":
-                for part in item["content"]:
-                    self._read_part(part, reply)
+        self._read_output(document["output"], reply)
         self._read_end(document, reply)
 
     def read_event(self, event: Event, reply: Reply) -> None:
@@ -148,19 +145,23 @@ class Responses:
             case "response.created":
                 _read_head(document["response"], reply)
             case "response.completed" | "response.incomplete" | "response.failed":
-                self._read_end(document["response"], reply)
+                response = document["response"]
+                if not reply.begun:  # a server may send its text at the end only
+                    self._read_output(response.get("output") or [], reply)
+                self._read_end(response, reply)
             case "error":
                 error = document.get("error") or document
                 raise vendor_error(reply.provider, words=error_words(error, "code"), meanings=MEANINGS)
             case _:
                 pass  # items and parts that open and close, reasoning, and what a later version adds
 
-    def _read_part(self, part: dict[str, Any], reply: Reply) -> None:
-        if part.get("type") == "refusal":
-            reply.stop = "refusal"
-            reply.add(part.get("refusal"))
-        elif part.get("type") == "output_text":
-            reply.add(part.get("text"))
+    def _read_output(self, items: list[dict[str, Any]], reply: Reply) -> None:
+        for part in (part for item in items if item.get("type") == "message" for part in item["content"]):
+            if part.get("type") == "refusal":
+                reply.stop = "refusal"
+                reply.add(part.get("refusal"))
+            elif part.get("type") == "output_text":
+                reply.add(part.get("text"))
 
     def _read_end(self, document: dict[str, Any], reply: Reply) -> None:
         _read_head(document, reply)

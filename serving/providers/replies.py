@@ -164,5 +164,6 @@ def count(counts: object, name: str) -> int:
 
 def _name(word: object) -> str | None:
     """A name or an id, when it looks like one."""
-    readable = isinstance(word, str) and word.isprintable() and len(word) <= NAME_CHARS_MAX
-    return word if readable and word else None
+    if isinstance(word, str) and word.isprintable() and len(word) <= NAME_CHARS_MAX:
+        return word or None
+    return None

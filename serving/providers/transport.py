@@ -28,6 +28,7 @@ from serving.providers.base import (
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 """Far above any answer in this product (32k tokens are some 130 kB); a body beyond it is cut off, not read."""
+EVENT_STREAM = "text/event-stream"
 STREAM_OVERHEAD = 16
 """A streamed answer may take so many times the bytes: each piece of a word travels in an event of its own."""
 CONNECT_S_MAX = 5.0
@@ -58,7 +59,8 @@ def http_client(name: str, base_url: str, answer_bytes_max: int = ANSWER_BYTES_M
     async def bound(response: httpx2.Response) -> None:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise Garbled(f"{name} answered in a compression that nobody asked for")
-        streamed = response.headers.get("content-type", "").startswith("text/event-stream")
+        kinds = (response.request.headers.get("accept", ""), response.headers.get("content-type", ""))
+        streamed = all(kind.startswith(EVENT_STREAM) for kind in kinds)
         bytes_max = answer_bytes_max * STREAM_OVERHEAD if streamed else answer_bytes_max
         response.stream = _Bounded(cast("httpx2.AsyncByteStream", response.stream), name, bytes_max)
 

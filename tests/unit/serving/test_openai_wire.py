@@ -80,6 +80,13 @@ class TestResponses:
         Responses().read_event(event({"type": "response.incomplete", "response": document}), made)
         assert (made.stop, made.ended, made.usage) == (stop, True, Usage(input=4))
 
+    def test_text_may_come_with_the_end_alone(self) -> None:
+        """A server that sends no pieces still answers."""
+        made = reply()
+        items = [{"type": "message", "content": [{"type": "output_text", "text": "Nine."}]}]
+        Responses().read_event(event({"type": "response.completed", "response": {"output": items}}), made)
+        assert (made.take(), made.stop) == ("Nine.", "end")
+
     def test_the_smallest_limit_is_kept(self) -> None:
         """A limit below the vendor's smallest goes out as that one."""
         assert Responses().body("gpt", REQUEST, None)["max_output_tokens"] == 16

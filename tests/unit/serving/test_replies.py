@@ -103,6 +103,15 @@ def test_a_broken_stream_without_counts_leaves_them_open() -> None:
     assert error.usage is None
 
 
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", 7, None])
+def test_a_name_looks_like_one(name: object) -> None:
+    """What would break a log or a label is no name of a model or a call."""
+    made = reply(model="small-1")
+    made.name_model(name)
+    made.name_call(name)
+    assert (made.model, made.request_id) == ("small-1", None)
+
+
 @pytest.mark.parametrize(
     ("counts", "expected"), [({"n": 3}, 3), ({"n": -3}, 0), ({"n": True}, 0), ({"n": "3"}, 0), (None, 0), ([], 0)]
 )
