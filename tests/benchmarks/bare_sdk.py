@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
+import orjson
 
-from tests.benchmarks.provider_requests import CLAUDE, GPT, KEY, OUTPUT_TOKENS_MAX, QUESTION, SYSTEM, Api
+from tests.benchmarks.provider_requests import CLAUDE, GPT, KEY, OUTPUT_TOKENS_MAX, PATHS, QUESTION, SYSTEM, Api
 
 TURNS: Sequence[Any] = [{"role": "user", "content": QUESTION}]
 # With the mark for the cache, which the layer sets too.
 SYSTEM_BLOCKS: Sequence[Any] = [{"type": "text", "text": SYSTEM, "cache_control": {"type": "ephemeral"}}]
 ALL_TURNS: list[Any] = [{"role": "system", "content": SYSTEM}, *TURNS]
+JSON = {"content-type": "application/json"}
 
 
 class BareSdk:
@@ -20,6 +23,7 @@ class BareSdk:
     def __init__(self, url: str) -> None:
         key = KEY.get_secret_value()
         self._anthropic = anthropic.AsyncAnthropic(api_key=key, base_url=url, max_retries=0)
+        self._http = httpx2.AsyncClient(base_url=url, trust_env=False)
         self._openai = openai.AsyncOpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0)
 
     async def complete(self, api: Api) -> str:
@@ -69,7 +73,15 @@ class BareSdk:
                     pieces += part.delta
         return pieces
 
+    async def post(self, api: Api) -> str:
+        """The answer as it came, by the HTTP client below both SDKs alone."""
+        body = {"model": CLAUDE if api == "messages" else GPT, "messages": ALL_TURNS, "max_tokens": OUTPUT_TOKENS_MAX}
+        answer = await self._http.post(PATHS[api], content=orjson.dumps(body), headers=JSON)
+        orjson.loads(answer.content)
+        return answer.text
+
     async def aclose(self) -> None:
-        """Close both clients."""
+        """Close all clients."""
+        await self._http.aclose()
         await self._anthropic.close()
         await self._openai.close()

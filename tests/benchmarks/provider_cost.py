@@ -3,7 +3,8 @@
 The layer is the chain with all its wrappers, its board in a shared file, and the Prometheus observer; the reference is
 what a developer writes with the SDK: `create`, and for streams the iteration over its events. Both ask the same fake
 vendor over real HTTP with the same texts, in one loop of this process (uvloop, as `assay serve` has it), taking turns
-in rounds; CPU is the process's own over a turn. The promise is a ratio of 1.25.
+in rounds; CPU is the process's own over a turn. The promise is a ratio of 1.25. A POST of the same size with the HTTP
+client below both SDKs comes third: what is left of a call when neither SDK nor layer is there.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from serving.metrics import Metrics
 from serving.providers.board import Board
 from serving.providers.chain import Chain
 from tests.benchmarks.bare_sdk import BareSdk
-from tests.benchmarks.fast_vendor import FastVendor, fast_vendor
+from tests.benchmarks.fast_vendor import fast_vendor
 from tests.benchmarks.measurement import Figure, over_rounds
 from tests.benchmarks.provider_requests import APIS, adapter, request
 
@@ -30,68 +31,73 @@ ROUNDS, CALLS_A_TURN, CALLERS = 12, 80, 8
 DEADLINE_S = 30.0
 RATIO_MAX = 1.25
 MS = 1000.0
+LAYER, SDK, POST = "the layer", "the SDK alone", "a POST alone"
 
 Call = Callable[[], Awaitable[str]]
 
 
 @dataclass
-class Pair:
-    """A call through the layer and the SDK's bare one, with the CPU of both, a value a round."""
+class Kind:
+    """One kind of call, asked in several ways, with the CPU of each, a value a round."""
 
     name: str
-    layer: Call
-    bare: Call
-    layer_ms: list[float] = field(default_factory=list[float])
-    bare_ms: list[float] = field(default_factory=list[float])
+    ways: dict[str, Call]
+    ms: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
-    async def round(self, *, layer_first: bool) -> None:
-        """A turn each."""
-        for is_layer in (layer_first, not layer_first):
-            spent = await _turn(self.layer if is_layer else self.bare)
-            (self.layer_ms if is_layer else self.bare_ms).append(spent)
+    async def round(self, number: int) -> None:
+        """A turn each; who goes first changes."""
+        for way in sorted(self.ways, reverse=number % 2 == 1):
+            self.ms.setdefault(way, []).append(await _turn(self.ways[way]))
 
 
 def benchmark(progress: Progress, folder: Path) -> Iterator[Figure]:
     """CPU a call by API, streamed or not."""
-    with fast_vendor(latency_ms=0) as vendor:
-        pairs = uvloop.run(_measure(vendor, folder / "board", progress))
+    with fast_vendor() as vendor:
+        kinds = uvloop.run(_measure(vendor.url, folder / "board", progress))
     n = ROUNDS * CALLS_A_TURN
-    for pair in pairs:
-        yield over_rounds(f"{pair.name}, the SDK alone", pair.bare_ms, "CPU ms", n=n)
-        yield over_rounds(
-            f"{pair.name}, the layer",
-            pair.layer_ms,
-            "CPU ms",
-            n=n,
-            reference=("the SDK alone", pair.bare_ms),
-            ratio_at_most=RATIO_MAX,
-        )
+    for kind in kinds:
+        sdk = (SDK, kind.ms[SDK])
+        yield over_rounds(f"{kind.name}, {SDK}", kind.ms[SDK], "CPU ms", n=n)
+        layer = kind.ms[LAYER]
+        yield over_rounds(f"{kind.name}, {LAYER}", layer, "CPU ms", n=n, reference=sdk, ratio_at_most=RATIO_MAX)
+        if POST in kind.ms:
+            yield over_rounds(f"{kind.name}, {POST}", kind.ms[POST], "CPU ms", n=n, reference=sdk)
 
 
-async def _measure(vendor: FastVendor, board_path: Path, progress: Progress) -> list[Pair]:
-    """All pairs, taking turns."""
+async def _measure(url: str, board_path: Path, progress: Progress) -> list[Kind]:
+    """All kinds and ways, taking turns."""
     board = Board.shared(board_path)
     observers = (Metrics().observe_attempt,)
-    chains = {api: Chain([adapter(api, vendor.url)], board=board, observers=observers) for api in APIS}
-    bare = BareSdk(vendor.url)
-    whole = [Pair(api, partial(_complete, chains[api]), partial(bare.complete, api)) for api in APIS]
-    streams = [Pair(f"{api} streamed", partial(_stream, chains[api]), partial(bare.stream, api)) for api in APIS]
-    pairs = [*whole, *streams]
+    chains = {api: Chain([adapter(api, url)], board=board, observers=observers) for api in APIS}
+    bare = BareSdk(url)
+    kinds: list[Kind] = []
+    for api in APIS:
+        kinds.append(
+            Kind(
+                api,
+                {
+                    LAYER: partial(_complete, chains[api]),
+                    SDK: partial(bare.complete, api),
+                    POST: partial(bare.post, api),
+                },
+            )
+        )
+        kinds.append(Kind(f"{api} streamed", {LAYER: partial(_stream, chains[api]), SDK: partial(bare.stream, api)}))
     try:
-        for pair in pairs:
-            if await pair.layer() != await pair.bare():
-                raise ValueError(f"{pair.name}: the layer and the SDK give different answers")
-            await _turn(pair.layer)
-            await _turn(pair.bare)
+        for kind in kinds:
+            if await kind.ways[LAYER]() != await kind.ways[SDK]():
+                raise ValueError(f"{kind.name}: the layer and the SDK give different answers")
+            for call in kind.ways.values():
+                await _turn(call)
         for number in progress.track(range(ROUNDS), description="provider_cost: rounds"):
-            for pair in pairs:
-                await pair.round(layer_first=number % 2 == 0)
+            for kind in kinds:
+                await kind.round(number)
     finally:
         await bare.aclose()
         for chain in chains.values():
             await chain.aclose()
         board.close()
-    return pairs
+    return kinds
 
 
 async def _turn(call: Call) -> float:

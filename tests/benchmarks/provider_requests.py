@@ -18,6 +18,7 @@ QUESTION = "Passage: revenue grew by four percent in the third quarter. " * 20 +
 
 Api = Literal["messages", "chat", "responses"]
 APIS: tuple[Api, ...] = ("messages", "chat", "responses")
+PATHS: dict[Api, str] = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
 
 
 def adapter(api: Api, url: str, *, name: str | None = None) -> Provider:

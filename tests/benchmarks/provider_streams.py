@@ -24,7 +24,7 @@ from registry.messages import Delta
 from serving.providers.chain import Chain
 from tests.benchmarks.fast_vendor import FastVendor, fast_vendor
 from tests.benchmarks.measurement import Figure, percentile, undisturbed
-from tests.benchmarks.provider_requests import APIS, CLAUDE, GPT, QUESTION, SYSTEM, Api, adapter, request
+from tests.benchmarks.provider_requests import APIS, CLAUDE, GPT, PATHS, QUESTION, SYSTEM, Api, adapter, request
 
 STREAMS_AT_ONCE, STREAMS_A_CALLER, TURNS = 16, 6, 11
 LATENCY_MS, GAP_MS = 60, 20
@@ -35,7 +35,6 @@ MS = 1000.0
 
 Read = Callable[[], Awaitable[float]]
 """Reads one stream to its end; gives the seconds until its first piece."""
-PATHS: dict[Api, str] = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
 FIRST_PIECE: dict[Api, bytes] = {
     "messages": b'"text_delta"',
     "chat": b'"delta": {"content": "',
