@@ -102,7 +102,7 @@ class _Call:
         self._started = self._clock()
         self._slot = slot
         self._streamed = streamed
-        self._attempt_s: float | None = None
+        self._attempt: Attempt | None = None
         self._has_begun = False
         self._has_verdict = False
         ticket = slot.enter(deadline - self._started)
@@ -118,7 +118,7 @@ class _Call:
         """The request, so that the attempt's own time is seen: waiting for a turn here is not the provider's doing."""
 
         def on_attempt(attempt: Attempt) -> None:
-            self._attempt_s = attempt.seconds
+            self._attempt = attempt
             request.on_attempt(attempt)
 
         return replace(request, on_attempt=on_attempt)
@@ -140,6 +140,8 @@ class _Call:
         """Judge a call that ended otherwise; after the verdict, only the reader left."""
         if self._has_verdict:
             return
+        if isinstance(error, asyncio.CancelledError) and self._was_late():
+            error = TimedOut("the caller's own limit struck at the deadline")
         if isinstance(error, TimedOut) and not self._had_fair_time():
             self.given_back(asked=True)
         elif isinstance(error, FAILURES):
@@ -162,9 +164,13 @@ class _Call:
         """Nobody's fault, or nobody knows whose."""
         self._slot.change(lambda circuit, now_ns: circuit.give_back(now_ns, self._ticket, asked=asked))
 
+    def _was_late(self) -> bool:
+        """Whether the attempt had all the time there was: a cancellation at the deadline is not the caller's whim."""
+        return self._attempt is not None and self._attempt.outcome == TimedOut.__name__
+
     def _had_fair_time(self) -> bool:
         """Whether a caller with more patience would not have been answered either, most likely."""
         # Once a stream has begun, what it still takes is like a whole answer.
         fair_s = self._slot.fair_s(self._streamed and not self._has_begun)
-        had_s = self._clock() - self._started if self._attempt_s is None else self._attempt_s
+        had_s = self._clock() - self._started if self._attempt is None else self._attempt.seconds
         return had_s >= fair_s

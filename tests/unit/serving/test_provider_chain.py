@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.acting_provider import USAGE, Act, ActingProvider, request
+from fakes.acting_provider import FOREVER_S, USAGE, Act, ActingProvider, request
 from fakes.virtual_clock import on_virtual_clock
 from pydantic import SecretStr
 
@@ -53,6 +53,26 @@ class TestWrappers:
         assert len(dead.requests) < 15
         assert len(alive.requests) == 50
         assert [link.slot.state for link in chain.links] == ["open", "closed"]
+
+    @on_virtual_clock
+    async def test_a_silent_provider_is_left_alone_whoever_stops_waiting(self) -> None:
+        """A last provider that stalls opens its breaker, though its callers' own limits end every wait for it."""
+        chain = Chain([ActingProvider(acts=[Act(wait_s=FOREVER_S)])], board=Board.private(clock=virtual_ns))
+        for _ in range(5):
+            asked = request(4)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout_at(asked.deadline):
+                    await chain.complete(asked)
+        assert chain.links[0].slot.state == "open"
+
+    @on_virtual_clock
+    async def test_callers_who_leave_say_nothing_about_a_provider(self) -> None:
+        """Cancellations before the deadline do not open a breaker."""
+        chain = Chain([ActingProvider(acts=[Act(wait_s=FOREVER_S)])], board=Board.private(clock=virtual_ns))
+        for _ in range(30):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(chain.complete(request(60)), 4)
+        assert chain.links[0].slot.state == "closed"
 
     @on_virtual_clock
     async def test_the_limit_is_each_providers(self) -> None:
