@@ -40,7 +40,7 @@ def loaded() -> dict[str, Any]:
 def test_serving_loads_no_heavy_platform(loaded: dict[str, Any]) -> None:
     """Neither mlflow, prefect, evidently nor fairlearn, nor a vendor's SDK without its provider."""
     unwanted = {"mlflow", "prefect", "evidently", "fairlearn", "pandas", "scipy", "sklearn", "langchain"}
-    unwanted |= {"alembic", "anthropic", "openai", "langchain_core", "opentelemetry"}
+    unwanted |= {"alembic", "anthropic", "openai", "langchain_core"}
     assert not unwanted & set(loaded["modules"])
 
 
