@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -56,7 +57,8 @@ def build_vendors(names: Sequence[str], policy: ProviderPolicy) -> tuple[Provide
     return tuple(_FACTORIES[name](policy) for name in cleaned)
 
 
-# Imports stand inside the factories: an SDK costs a second of start and tens of megabytes.
+# Imports stand inside the factories, after what can be refused without them: an SDK costs seconds of CPU and tens of
+# megabytes.
 def _extractive(_: ProviderPolicy) -> Provider:
     from serving.providers.extractive import Extractive  # noqa: PLC0415 - see above
 
@@ -72,24 +74,24 @@ def _scripted(policy: ProviderPolicy) -> Provider:
 
 
 def _anthropic(policy: ProviderPolicy) -> Provider:
-    from serving.providers.anthropic import Anthropic  # noqa: PLC0415 - see above
-
     if policy.anthropic_api_key is None or not policy.anthropic_api_key.get_secret_value():
         raise InvalidInput("ASSAY_PROVIDERS names 'anthropic'; set ANTHROPIC_API_KEY")
     model = _priced("anthropic", policy.anthropic_model)
+    from serving.providers.anthropic import Anthropic  # noqa: PLC0415 - see above
+
     return Anthropic(api_key=policy.anthropic_api_key, model=model, base_url=policy.anthropic_base_url)
 
 
 def _openai(policy: ProviderPolicy) -> Provider:
-    from serving.providers.openai import OPENAI_URL, OpenAI  # noqa: PLC0415 - see above
-
     if policy.openai_api_key is None or not policy.openai_api_key.get_secret_value():
         raise InvalidInput("ASSAY_PROVIDERS names 'openai'; set OPENAI_API_KEY (any word, if the server wants none)")
     model = _priced("openai", policy.openai_model)
+    from serving.providers.openai import OPENAI_URL, OpenAI  # noqa: PLC0415 - see above
+
     base_url = policy.openai_base_url or OPENAI_URL
     api = policy.openai_api
     if api == "auto":
-        api = "responses" if base_url == OPENAI_URL else "chat"
+        api = "responses" if urlsplit(base_url).hostname == urlsplit(OPENAI_URL).hostname else "chat"
     return OpenAI(api_key=policy.openai_api_key, model=model, base_url=base_url, api=api)
 
 
