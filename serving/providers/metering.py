@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from registry.messages import Attempt, Completion, CompletionRequest, Delta, StreamEvent, Usage
-from serving.providers.base import Provider, ProviderError, TimedOut, Unreachable
+from serving.providers.base import Garbled, Provider, ProviderError, TimedOut, Unreachable
 from serving.providers.tokens import BYTES_PER_TOKEN, estimated_tokens
 from serving.providers.wrapper import Wrapper
 
@@ -20,15 +20,17 @@ logger = logging.getLogger(__name__)
 ATTEMPT_S_MAX = 120.0
 TIMER_SLACK_S = 0.005
 """uvloop's timers and clock count whole milliseconds."""
+MAY_BILL = (TimedOut, Unreachable, Garbled)
+"""Errors after which a vendor may have worked for us, unless the error says what was used."""
 Observer = Callable[[Attempt], None]
 
 
 class Metered(Wrapper):
     """Tells the request's `on_attempt` and every observer of each attempt, exactly once.
 
-    Usage is what the vendor reported, with the answer or with the error. Where it reported none: an estimate when it
-    may have worked (cancelled, timed out, broken off after the first piece), of the prompt and of what was streamed;
-    nothing when it cannot have (no connection, a refusal to begin).
+    Usage is what the vendor reported, with the answer or with the error; a vendor's door reports none used where the
+    vendor was not reached. Where nothing is reported: an estimate when the vendor may have worked (cancelled, timed
+    out, broken off, unreadable), of the prompt and of what was streamed; nothing when it refused to begin.
     """
 
     def __init__(self, inner: Provider, observers: Sequence[Observer] = ()) -> None:
@@ -132,7 +134,7 @@ class _Meter:
             outcome = TimedOut.__name__
         known = error if isinstance(error, ProviderError) else ProviderError("")
         usage, estimated = known.usage or Usage(), known.usage_estimated
-        worked = cancelled or self._first_byte_s is not None or isinstance(error, TimedOut)
+        worked = cancelled or self._first_byte_s is not None or isinstance(error, MAY_BILL)
         if known.usage is None and worked:
             usage, estimated = self._estimate(), True
         self._tell(outcome, usage, known.model, known.request_id, estimated=estimated)

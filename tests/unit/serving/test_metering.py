@@ -52,7 +52,7 @@ async def test_a_stream_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RateLimited("no"), Overloaded("no"), Unreachable("no"), AuthenticationFailed("no"), Garbled("no")]
+    "error", [RateLimited("no"), Overloaded("no"), Unreachable("no", usage=Usage()), AuthenticationFailed("no")]
 )
 def test_what_cannot_have_cost_costs_nothing(error: ProviderError) -> None:
     """A vendor that refused to begin, or was not reached, bills nothing."""
@@ -63,6 +63,20 @@ def test_what_cannot_have_cost_costs_nothing(error: ProviderError) -> None:
         with pytest.raises(type(error)):
             await Metered(ActingProvider(acts=[Act(error=error)])).complete(request(9, bill=bill))
         assert [(a.outcome, a.usage, a.estimated) for a in bill] == [(type(error).__name__, Usage(), False)]
+
+    main()
+
+
+@pytest.mark.parametrize("error", [Unreachable("broke"), Garbled("no JSON"), TimedOut("504")])
+def test_what_may_have_cost_is_estimated(error: ProviderError) -> None:
+    """When nobody says what was used, and the vendor had the request, its prompt is billed as an estimate."""
+
+    @on_virtual_clock
+    async def main() -> None:
+        bill: list[Attempt] = []
+        with pytest.raises(type(error)):
+            await Metered(ActingProvider(acts=[Act(pieces=(), error=error)])).complete(request(9, bill=bill))
+        assert [(a.usage, a.estimated) for a in bill] == [(Usage(input=2), True)]
 
     main()
 
