@@ -113,8 +113,10 @@ class Insights:
             tenant=_tenant_of(caller, tenant),
             billed_to=billed_to,
         )
+        seconds = question.deadline_s or self._deadline_s
+        deadline = asyncio.get_running_loop().time() + seconds  # the intent's writing counts
         async with self._calls.entry(call) as entry:
-            async with _within(question.deadline_s or self._deadline_s) as deadline:
+            async with _until(deadline, seconds):
                 version = self._version(call, prompt)
                 with self._metrics.stage("retrieve"):
                     passages = await self._retrieve(call.tenant, question, version.template)
@@ -246,22 +248,20 @@ def _tenant_of(caller: Principal, named: str | None) -> str:
 
 
 @asynccontextmanager
-async def _within(seconds: float) -> AsyncGenerator[float]:
-    """Stop the work when its time is over; gives the end of that time on the running loop's clock."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
+async def _until(end: float, seconds: float) -> AsyncGenerator[None]:
+    """Stop the work when its time of some `seconds` is over, at `end` on the running loop's clock."""
     limit = asyncio.timeout_at(end)
     too_late = f"no answer within {seconds:g} s; allow more with deadline_s"
     try:
         async with limit:
-            yield end
+            yield
     except TimeoutError as error:
         if not limit.expired():
             raise
         raise DeadlineExceeded(too_late) from error
     except ProviderError as error:
         # The providers watch the same clock, and may notice a moment earlier.
-        if loop.time() < end - TIMER_SLACK_S:
+        if asyncio.get_running_loop().time() < end - TIMER_SLACK_S:
             raise
         raise DeadlineExceeded(too_late, **error.details) from error
 

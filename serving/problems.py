@@ -1,6 +1,7 @@
 """Every error that leaves over HTTP: one table from problem code to status and title, rendered per RFC 9457."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -223,4 +224,4 @@ def _is_branch(part: str | int) -> bool:
 
 def _retry_after(details: Mapping[str, JsonValue]) -> dict[str, str]:
     wait_s = details.get("retry_after_s")
-    return {"Retry-After": str(max(1, round(wait_s)))} if isinstance(wait_s, int | float) else {}
+    return {"Retry-After": str(max(1, math.ceil(wait_s)))} if isinstance(wait_s, int | float) else {}

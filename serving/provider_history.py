@@ -116,6 +116,9 @@ class ProviderHistory:
         except AssayError as error:
             logger.warning("the history of providers waits: %s", error)
             self._put_back(sums)
+        except Exception:  # raised on: a bug, too, must not cost what was counted
+            self._put_back(sums)
+            raise
 
     def _put_back(self, sums: dict[Key, _Sum]) -> None:
         """What was not written comes before what was counted since."""

@@ -73,7 +73,8 @@ class ServingSettings(RegistrySettings):
         if self.chain is not None:
             return tuple(name.strip() for name in self.chain.split(","))
         keys = {"anthropic": self.anthropic_api_key, "openai": self.openai_api_key}
-        return tuple(name for name, key in keys.items() if key is not None) or ("extractive",)
+        given = (name for name, key in keys.items() if key is not None and key.get_secret_value())
+        return tuple(given) or ("extractive",)
 
     def require_guards(self) -> None:
         """Refuse an address that others can reach while a guard is missing.

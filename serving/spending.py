@@ -47,11 +47,11 @@ class Spending:
         return {"usage": {**asdict(self.usage)}, "cost_nano_usd": self.cost_nano_usd, "billed": each}
 
     def count(self, metrics: Metrics) -> None:
-        """Add tokens and money to the metrics, each to the model that used them."""
+        """Add tokens and money to the metrics, each to the model that was asked: a vendor's own names have no end."""
         for attempt, cost in self.attempts:
             for bucket, tokens in asdict(attempt.usage).items():
-                metrics.tokens.labels(attempt.provider, attempt.model, bucket).inc(tokens)
-            metrics.cost.labels(attempt.provider, attempt.model).inc(cost)
+                metrics.tokens.labels(attempt.provider, attempt.asked_model, bucket).inc(tokens)
+            metrics.cost.labels(attempt.provider, attempt.asked_model).inc(cost)
 
 
 def spending(attempts: Sequence[Attempt], at: datetime, price: Price) -> Spending:

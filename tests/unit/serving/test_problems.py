@@ -35,8 +35,8 @@ def test_details_become_members_and_never_replace_ours() -> None:
 
 
 def test_a_wait_becomes_retry_after() -> None:
-    """An error that knows when to come back says so in the header."""
-    assert render(Unavailable("later", retry_after_s=2.4)).headers["Retry-After"] == "2"
+    """An error that knows when to come back says so in the header, in whole seconds that are never too few."""
+    assert render(Unavailable("later", retry_after_s=2.4)).headers["Retry-After"] == "3"
 
 
 def test_field_errors_are_bounded_and_point_into_the_document() -> None:

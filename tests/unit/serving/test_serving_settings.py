@@ -59,6 +59,10 @@ def test_the_chain_follows_the_keys_present(monkeypatch: pytest.MonkeyPatch) -> 
     assert ServingSettings().providers == ("extractive",)
     monkeypatch.setenv("OPENAI_API_KEY", "planted")
     assert ServingSettings().providers == ("openai",)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "")  # as a compose file leaves what nobody set
+    assert ServingSettings().providers == ("openai",)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "planted")
+    assert ServingSettings().providers == ("anthropic", "openai")
     monkeypatch.setenv("ASSAY_PROVIDERS", "local, extractive")
     assert ServingSettings().providers == ("local", "extractive")
 
