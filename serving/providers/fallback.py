@@ -1,7 +1,8 @@
 """Asks providers in order until one answers, all within one deadline.
 
-A provider that throttles, fails, stalls, is left alone for now, cannot hold the prompt, misses the schema or does not
-know us hands over to the next one. A request that is wrong everywhere, and content that a vendor refused, do not.
+A provider that throttles, fails, stalls, is left alone for now, cannot hold the prompt, misses the schema, does not
+know us or rejects the request hands over to the next one. A request that two vendors rejected is wrong and goes to no
+third; content that one vendor refused goes to no other.
 
 * ProvidersUnavailable (ProviderError) - no provider answered
 """
@@ -16,23 +17,22 @@ from dataclasses import replace
 from registry.errors import JsonValue
 from registry.messages import Completion, CompletionRequest, StreamEvent
 from serving.providers.base import (
-    AuthenticationFailed,
     ContentRefused,
-    ContextTooLong,
-    ModelNotFound,
     NotAsked,
     Provider,
     ProviderError,
     RateLimited,
+    Rejected,
     Saturated,
-    SchemaFailure,
     TimedOut,
     Transient,
 )
 
 logger = logging.getLogger(__name__)
 
-WORTH_ANOTHER_PROVIDER = (Transient, NotAsked, ContextTooLong, SchemaFailure, AuthenticationFailed, ModelNotFound)
+WORTH_ANOTHER_PROVIDER = (Transient, NotAsked, Rejected)
+REJECTIONS_MAX = 2
+"""One vendor may reject what another takes (a parameter, a redirect to somewhere else); two are right."""
 EARLIER_SHARE = 0.5
 """Share of the time left that a provider may use while others stand behind it; the last one may use it all."""
 
@@ -122,8 +122,10 @@ class _Failures:
         # What we kept from the vendor ourselves is no news: while a breaker is open it would be a line a request.
         level = logging.DEBUG if isinstance(error, NotAsked) else logging.WARNING
         logger.log(level, "provider %s failed: %s", provider.name, type(error).__name__)
+        # Its traceback holds the frame that holds this list: a circle that would keep the prompt in memory for long.
+        error.__traceback__ = None
         self._all.append((provider, error))
-        return isinstance(error, WORTH_ANOTHER_PROVIDER)
+        return isinstance(error, WORTH_ANOTHER_PROVIDER) and self._rejections() < REJECTIONS_MAX
 
     def summary(self) -> ProviderError:
         """One error for all of them."""
@@ -143,4 +145,13 @@ class _Failures:
         ]
         details: dict[str, JsonValue] = {"tried": tried, **({"retry_after_s": min(known)} if known else {})}
         names = ", ".join(f"{provider.name} ({error.message})" for provider, error in self._all)
-        return ProvidersUnavailable(f"no provider answered: {names}", details=details)
+        what = (
+            "the request was rejected by all that were asked"
+            if self._rejections() == len(errors)
+            else "no provider answered"
+        )
+        return ProvidersUnavailable(f"{what}: {names}", details=details)
+
+    def _rejections(self) -> int:
+        """How many vendors said that the request is wrong; a subclass says that the vendor is not the right one."""
+        return sum(type(error) is Rejected for _, error in self._all)

@@ -1,6 +1,7 @@
 """Fallback: who is asked next, with how much of the time, and what is told when nobody answers."""
 
 import asyncio
+import gc
 import logging
 
 import pytest
@@ -37,6 +38,7 @@ HANDS_OVER = [
     SchemaFailure("no"),
     AuthenticationFailed("no"),
     ModelNotFound("no"),
+    Rejected("no"),
     Saturated("no", retry_after_s=1.0),
     CircuitOpen("no", retry_after_s=1.0),
 ]
@@ -74,12 +76,24 @@ class TestOrder:
         """A failure that another provider may not have hands over."""
         assert await answer(Fallback([fails("a", error), ActingProvider(name="b")]), streamed=streamed) == "yes"
 
-    async def test_a_wrong_request_ends_it(self, streamed: bool) -> None:  # noqa: FBT001 - as above
-        """A request that is wrong is wrong everywhere: the next provider is not asked."""
-        second = ActingProvider(name="b")
-        with pytest.raises(ProvidersUnavailable):
-            await answer(Fallback([fails("a", Rejected("no")), second]), streamed=streamed)
-        assert second.requests == []
+    async def test_two_rejections_end_it(self, streamed: bool) -> None:  # noqa: FBT001 - as above
+        """A request that two vendors reject is wrong: no third one is asked, and the error says so."""
+        third = ActingProvider(name="c")
+        chain = Fallback([fails("a", Rejected("HTTP 422")), fails("b", Rejected("HTTP 400")), third])
+        with pytest.raises(ProvidersUnavailable, match="rejected by all that were asked: a "):
+            await answer(chain, streamed=streamed)
+        assert third.requests == []
+
+    async def test_only_rejections_speak_about_the_request(self, streamed: bool) -> None:  # noqa: FBT001 - as above
+        """A vendor that fails or does not know us between two rejections says nothing about the request."""
+        errors = [Rejected("no"), AuthenticationFailed("no"), Overloaded("no")]
+        chain = Fallback([*(fails(name, error) for name, error in zip("abc", errors, strict=True)), ActingProvider()])
+        assert await answer(chain, streamed=streamed) == "yes"
+
+    async def test_one_rejection_among_other_failures_is_not_all(self, streamed: bool) -> None:  # noqa: FBT001 - as above
+        """When another one merely failed, the request may be right: the error says that nobody answered."""
+        with pytest.raises(ProvidersUnavailable, match="no provider answered"):
+            await answer(Fallback([fails("a", Rejected("no")), fails("b", Overloaded("no"))]), streamed=streamed)
 
     async def test_refused_content_is_not_taken_elsewhere(self, streamed: bool) -> None:  # noqa: FBT001 - as above
         """Content that one vendor refused is not shown to the next."""
@@ -183,3 +197,17 @@ class TestTime:
         """Who sets no deadline is answered too."""
         chain = Fallback([fails("a", Overloaded("no")), ActingProvider()])
         assert await answer(chain, None, streamed=streamed) == "yes"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_failure_leaves_nothing_to_the_garbage_collector(*, streamed: bool) -> None:
+    """Prompts of failed calls are freed at once, and no full collection stops the loop on their account."""
+    chain = Fallback([fails("a", Overloaded("no")), fails("b", Overloaded("no"))])
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ProvidersUnavailable):
+            await answer(chain, None, streamed=streamed)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
