@@ -2,12 +2,14 @@
 
 * ProviderError (code `providers-unavailable`)
   x Transient - worth another attempt, here or at the next provider
-    + RateLimited (carries retry_after_s), Overloaded, TimedOut, Unreachable, Garbled
+    + RateLimited, Overloaded, TimedOut, Unreachable, Garbled
   x NotAsked - we did not ask the vendor; the next provider may answer
-    + Saturated (our own limit, carries retry_after_s), CircuitOpen (the breaker, carries retry_after_s)
+    + Saturated (our own limit), CircuitOpen (the breaker)
   x Rejected - this vendor will not answer this request; never retried there
     + ContextTooLong, SchemaFailure, AuthenticationFailed, ModelNotFound
   x ContentRefused - the vendor declined the content; a result, not a fault (code `input-blocked`)
+
+Any of them may carry `retry_after_s`: a vendor says when to come back with 503 and 529 as with 429.
 
 Messages name the provider, a status and a vendor's error code. They never carry a vendor's own sentence: those
 quote prompts and parts of keys.
@@ -83,6 +85,7 @@ class ProviderError(Unavailable):
         model: str | None = None,
         request_id: str | None = None,
         should_retry: bool | None = None,
+        retry_after_s: float | None = None,
         answer: str | None = None,
         details: Mapping[str, JsonValue] | None = None,
     ) -> None:
@@ -97,6 +100,8 @@ class ProviderError(Unavailable):
         """The vendor's id of the call, for support cases."""
         self.should_retry = should_retry
         """What the vendor's `x-should-retry` header says about asking again; None when it says nothing."""
+        self.retry_after_s = retry_after_s
+        """Seconds after which asking again may help, 0 to 3600, as the vendor or our own limit says; None: unknown."""
         self.answer = answer
         """What the model wrote, when it wrote the wrong thing; never logged."""
 
@@ -107,18 +112,6 @@ class Transient(ProviderError):
 
 class RateLimited(Transient):
     """The vendor throttles us."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_s: float | None = None,
-        request_id: str | None = None,
-        should_retry: bool | None = None,
-    ) -> None:
-        super().__init__(message, request_id=request_id, should_retry=should_retry)
-        self.retry_after_s = retry_after_s
-        """Seconds the vendor asks us to wait, 0 to 3600; None when it did not say."""
 
 
 class Overloaded(Transient):
@@ -141,9 +134,7 @@ class NotAsked(ProviderError):
     """We kept the request from the vendor, which therefore neither failed nor bills anything."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message, details={"retry_after_s": retry_after_s})
-        self.retry_after_s = retry_after_s
-        """Seconds after which asking again may help."""
+        super().__init__(message, retry_after_s=retry_after_s, details={"retry_after_s": retry_after_s})
 
 
 class Saturated(NotAsked):
@@ -201,8 +192,15 @@ def translate(table: ErrorTable) -> Generator[None]:
         for kind in type(error).__mro__:
             if (meaning := table.get(kind)) is not None:
                 # Without the cause: a traceback would print the vendor's sentence, which may quote prompt or key.
-                raise meaning(error) from None
+                raise _told(meaning, error) from None
         raise
+
+
+def _told(meaning: Callable[[Exception], ProviderError], error: Exception) -> ProviderError:
+    try:
+        return meaning(error)
+    except Exception:  # noqa: BLE001 - what a vendor sends must neither get past the chain nor into a traceback
+        return Garbled(f"a provider failed with an error that cannot be read ({type(error).__name__})")
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -217,10 +215,10 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
     if wait is None and text:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+            at = date if date.tzinfo else date.replace(tzinfo=UTC)
+            wait = (at - (now or datetime.now(UTC))).total_seconds()
+        except (ValueError, OverflowError):  # no date, or one beyond all calendars
             return None
-        at = date if date.tzinfo else date.replace(tzinfo=UTC)
-        wait = (at - (now or datetime.now(UTC))).total_seconds()
     return None if wait is None else min(max(wait, 0.0), RETRY_AFTER_S_MAX)
 
 

@@ -149,11 +149,12 @@ def vendor_error(
     said = f"{name} broke off" if status is None else f"{name} answered {status}"
     said += f" {codes[0]!r}" if codes else ""
     given = headers or {}
-    request_id, should_retry = request_id_in(given), _should_retry(given)
-    if kind is RateLimited:
-        wait = retry_after_s(given)
-        return RateLimited(said, retry_after_s=wait, request_id=request_id, should_retry=should_retry)
-    return kind(said, request_id=request_id, should_retry=should_retry)
+    return kind(
+        said,
+        request_id=request_id_in(given),
+        should_retry=_should_retry(given),
+        retry_after_s=retry_after_s(given),
+    )
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:

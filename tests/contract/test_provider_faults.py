@@ -41,6 +41,7 @@ from serving.providers.base import (
     Rejected,
     SchemaFailure,
     TimedOut,
+    Transient,
     Unreachable,
 )
 
@@ -55,6 +56,7 @@ STATUS: dict[Fault, type[ProviderError]] = {
     "no-quota": AuthenticationFailed,
     "server-error": Overloaded,
     "overloaded": Overloaded,
+    "overloaded-wait": Overloaded,
     "gateway-timeout": Overloaded,
     "do-not-retry": Overloaded,
     "please-retry": Overloaded,
@@ -170,11 +172,12 @@ async def test_cancelling_closes_the_connection(wire: Wire, fault: Fault, mode: 
 @every_wire
 @either_mode
 @pytest.mark.parametrize(
-    ("fault", "wait"), [("rate-limited", 7), ("rate-limited-ms", 1.5), ("rate-limited-date", 3600)]
+    ("fault", "wait"),
+    [("rate-limited", 7), ("rate-limited-ms", 1.5), ("rate-limited-date", 3600), ("overloaded-wait", 30)],
 )
 async def test_retry_after_is_read(wire: Wire, fault: Fault, wait: float, mode: Mode) -> None:
     """The wait that the vendor asks for is carried, in seconds, the finer header first, at most an hour."""
-    with pytest.raises(RateLimited) as caught:
+    with pytest.raises(Transient) as caught:
         await call(wire, fault, mode=mode)
     assert caught.value.retry_after_s == pytest.approx(wait)
 

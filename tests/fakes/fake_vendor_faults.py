@@ -11,6 +11,7 @@ StatusFault = Literal[
     "no-quota",  # the account has no money left
     "server-error",  # 500
     "overloaded",  # 529 at Anthropic, 503 at OpenAI
+    "overloaded-wait",  # the same, with retry-after
     "gateway-timeout",  # 504
     "do-not-retry",  # 500 with x-should-retry: false
     "please-retry",  # 409 with x-should-retry: true
@@ -113,6 +114,13 @@ REFUSALS: Mapping[str, Refusal] = {
     "server-error": Refusal(status=500, anthropic="api_error", openai=("server_error", None)),
     "overloaded": Refusal(
         status=503, anthropic_status=529, anthropic="overloaded_error", openai=("service_unavailable_error", None)
+    ),
+    "overloaded-wait": Refusal(
+        status=503,
+        anthropic_status=529,
+        anthropic="overloaded_error",
+        openai=("service_unavailable_error", None),
+        headers={"retry-after": "30"},
     ),
     "gateway-timeout": Refusal(status=504, anthropic="timeout_error", openai=("server_error", None)),
     "do-not-retry": Refusal(

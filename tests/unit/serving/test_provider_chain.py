@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 
 from registry.errors import InvalidInput
 from registry.messages import Attempt, Usage
-from serving.providers.base import Overloaded, SchemaFailure, Unreachable, retry_after_s, translate
+from serving.providers.base import Garbled, Overloaded, SchemaFailure, Unreachable, retry_after_s, translate
 from serving.providers.board import Board
 from serving.providers.chain import Chain
 from serving.providers.vendors import ProviderPolicy, build_vendors
@@ -180,6 +181,16 @@ class TestTranslate:
             raise ConnectionResetError("secret words")
         assert caught.value.__suppress_context__
 
+    def test_what_cannot_be_told_is_garbled(self) -> None:
+        """A vendor's error that trips its own translation goes on as one of ours, and is quoted nowhere."""
+
+        def trip(_: Exception) -> Overloaded:
+            raise OverflowError("secret words")
+
+        with pytest.raises(Garbled) as caught, translate({OSError: trip}):
+            raise ConnectionResetError("secret words")
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+
     def test_others_pass(self) -> None:
         """An exception that the table does not know is a bug, and passes."""
         with pytest.raises(ZeroDivisionError), translate({OSError: lambda _: Overloaded("os")}):
@@ -196,6 +207,7 @@ class TestTranslate:
             ({"retry-after": "Fri, 01 Jan 1999 00:00:00 GMT"}, 0.0),
             ({"retry-after": "soon"}, None),
             ({"retry-after": "nan"}, None),
+            ({"retry-after": "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"}, None),
         ],
     )
     def test_retry_after(self, headers: dict[str, str], wait_s: float | None) -> None:

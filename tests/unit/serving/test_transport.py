@@ -57,13 +57,14 @@ def test_a_refusal_has_one_meaning(status: int | None, words: list[object], kind
     assert type(vendor_error("v", words=words, meanings=MEANINGS, status=status)) is kind
 
 
-def test_headers_are_carried() -> None:
-    """What the vendor says about waiting and asking again, and its id of the call."""
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, Overloaded), (529, Overloaded)])
+def test_headers_are_carried(status: int, kind: type[ProviderError]) -> None:
+    """What the vendor says about waiting and asking again, and its id of the call, whatever the status."""
     headers = httpx2.Headers({"Retry-After": "7", "X-Should-Retry": "False", "Request-Id": "r1"})
-    error = vendor_error("v", words=["busy"], meanings=MEANINGS, status=429, headers=headers)
-    assert isinstance(error, RateLimited)
+    error = vendor_error("v", words=["busy"], meanings=MEANINGS, status=status, headers=headers)
+    assert isinstance(error, kind)
     assert (error.retry_after_s, error.should_retry, error.request_id) == (7.0, False, "r1")
-    assert str(error) == "v answered 429 'busy'"
+    assert str(error) == f"v answered {status} 'busy'"
 
 
 @pytest.mark.parametrize("word", ["Your prompt 'secret' is wrong", "sécret", "x" * 65, "a.b", ""])
