@@ -111,14 +111,10 @@ def over_rounds(
 
 @contextmanager
 def undisturbed() -> Generator[None]:
-    """For tails: neither other programs nor this process's own past decide them.
+    """For tails: other programs shall not decide them.
 
-    This process and those it starts ask for the real-time scheduler, which only root gets; others measure without. And
-    what has been imported so far is out of the garbage collector's sight, as in a serving process that has started: the
-    benchmarks' libraries alone would stop the loop for a tenth of a second now and then.
+    This process and those it starts ask for the real-time scheduler, which only root gets; others measure without.
     """
-    gc.collect()
-    gc.freeze()
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME_PRIORITY))
     try:
@@ -126,6 +122,16 @@ def undisturbed() -> Generator[None]:
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         gc.unfreeze()
+
+
+def settle() -> None:
+    """For tails, after the warm-up: take what is there by now out of the garbage collector's sight.
+
+    A full collection of the benchmarks' and the SDKs' imports stops the loop for a tenth of a second, and right after
+    so many imports it comes more often than in a serving process, which had none in 1,000 questions.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -19,7 +19,7 @@ from rich.progress import Progress
 from registry.messages import Attempt
 from serving.providers.chain import Chain
 from tests.benchmarks.fast_vendor import FastVendor, fast_vendor
-from tests.benchmarks.measurement import Figure, percentile, undisturbed
+from tests.benchmarks.measurement import Figure, percentile, settle, undisturbed
 from tests.benchmarks.provider_requests import adapter, request
 
 PAIRS, STEADY_PAIRS, WARM_UP = 4_000, 2_000, 400
@@ -119,6 +119,8 @@ async def _in_turn(vendor: FastVendor, pairs: int, progress: Progress) -> tuple[
             progress.advance(task)
 
     try:
+        await plain.ask(counts=False)
+        settle()
         async with asyncio.TaskGroup() as callers:
             for _ in range(CALLERS):
                 callers.create_task(caller())

@@ -5,7 +5,6 @@ for so many seconds, and writes a line with what it saw. Times are the system's 
 """
 
 import asyncio
-import gc
 import json
 import logging
 import subprocess
@@ -22,6 +21,7 @@ from registry.messages import Attempt
 from serving.providers.base import ProviderError
 from serving.providers.board import Board
 from serving.providers.chain import Chain
+from tests.benchmarks.measurement import settle
 from tests.benchmarks.provider_requests import adapter, request
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +115,8 @@ async def _work(phase: Phase) -> Seen:
             seen.reached_primary += bool(asked)
             seen.alone.append(await _ask(alone, phase.deadline_s))
 
+    await _ask(alone, phase.deadline_s)
+    settle()
     async with asyncio.TaskGroup() as callers:
         for _ in range(CALLERS):
             callers.create_task(caller())
@@ -139,7 +141,6 @@ async def _ask(
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)  # the primary is to fail
-    gc.freeze()  # see measurement.undisturbed
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:

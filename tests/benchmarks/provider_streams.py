@@ -23,7 +23,7 @@ from rich.progress import Progress
 from registry.messages import Delta
 from serving.providers.chain import Chain
 from tests.benchmarks.fast_vendor import FastVendor, fast_vendor
-from tests.benchmarks.measurement import Figure, percentile, undisturbed
+from tests.benchmarks.measurement import Figure, percentile, settle, undisturbed
 from tests.benchmarks.provider_requests import APIS, CLAUDE, GPT, PATHS, QUESTION, SYSTEM, Api, adapter, request
 
 STREAMS_AT_ONCE, STREAMS_A_CALLER, TURNS = 16, 6, 11
@@ -130,6 +130,7 @@ async def _in_turn(vendor: FastVendor, progress: Progress) -> dict[tuple[Api, st
     try:
         for arm in arms.values():
             await asyncio.gather(*(arm.read() for _ in range(STREAMS_AT_ONCE)))  # connections
+        settle()
         for _ in progress.track(range(TURNS), description="provider_streams: turns"):
             for arm in arms.values():
                 await _turn(arm, chance)
