@@ -3,7 +3,7 @@
 The knowledge is one piece of memory with a slot for each provider and model: a file that the workers map, or memory
 of the process's own. A file's lock ends with the process that holds it, however that dies; a slot that was being
 written then starts anew. Nobody waits long for the lock: what cannot be written down within two milliseconds is not,
-which costs a statistic, never a request.
+which costs a statistic, never a request; a probe's verdict is told again (see breaker.py).
 """
 
 import errno

@@ -5,7 +5,7 @@ model. What it declined (a request that is wrong, too long or refused) and what 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -27,6 +27,9 @@ from serving.providers.slot import Slot
 from serving.providers.wrapper import Wrapper
 
 FAILURES = (Transient, AuthenticationFailed, ModelNotFound)
+TELL_AGAIN_S = 0.02
+TELL_TIMES_MAX = 50
+"""A probe's verdict is told again for a second while another worker, stopped in the middle, holds the board's lock."""
 
 
 class Breaker(Wrapper):
@@ -52,7 +55,10 @@ class Breaker(Wrapper):
         return completion
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
-        """Ask, unless the provider is to be left alone; the verdict falls with the end of the stream."""
+        """Ask, unless the provider is to be left alone; the verdict falls with the end of the stream.
+
+        The first piece of a probe closes the breaker on trial: everybody else need not wait for a slow reader.
+        """
         call = _Call(self.name, self._slot, request.deadline, streamed=True)
         try:
             async with aclosing(self.inner.stream(call.watched(request))) as events:
@@ -84,7 +90,7 @@ class Breaker(Wrapper):
         except BaseException as error:
             call.given_back(asked=isinstance(error, ProviderError))
             raise
-        call.pinged()
+        call.showed_up()
 
     async def _bounded_ping(self) -> None:
         try:
@@ -98,8 +104,8 @@ class _Call:
     """One call while it runs; the first verdict stands."""
 
     def __init__(self, name: str, slot: Slot, deadline: float, *, streamed: bool) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._started = self._clock()
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
         self._slot = slot
         self._streamed = streamed
         self._attempt: Attempt | None = None
@@ -124,17 +130,24 @@ class _Call:
         return replace(request, on_attempt=on_attempt)
 
     def began(self) -> None:
-        """The first piece is there."""
-        self._has_begun = True
+        """A piece is there."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.showed_up()
 
     def answered(self) -> None:
         """The answer is whole."""
         self._has_verdict = True
-        self._slot.change(lambda circuit, now_ns: circuit.succeeded(now_ns, self._ticket))
+        self._tell(lambda circuit, now_ns: circuit.succeeded(now_ns, self._ticket))
 
-    def pinged(self) -> None:
-        """The vendor is there."""
-        self._slot.change(lambda circuit, _now_ns: circuit.pinged(self._ticket))
+    def showed_up(self) -> None:
+        """The vendor is there, which is news of a probe."""
+
+        def change(circuit: Circuit, _now_ns: int) -> None:
+            self._ticket = circuit.close_on_trial(self._ticket)
+
+        if self._slot.is_probe(self._ticket):
+            self._tell(change)
 
     def ended(self, error: BaseException) -> None:
         """Judge a call that ended otherwise; after the verdict, only the reader left."""
@@ -147,7 +160,7 @@ class _Call:
         elif isinstance(error, FAILURES):
             self.failed(error)
         elif isinstance(error, ProviderError) and not isinstance(error, NotAsked):
-            self._slot.change(lambda circuit, _now_ns: circuit.declined(self._ticket))
+            self._tell(lambda circuit, _now_ns: circuit.declined(self._ticket))
         else:
             self.given_back(asked=not isinstance(error, NotAsked))
 
@@ -158,11 +171,19 @@ class _Call:
         def change(circuit: Circuit, now_ns: int) -> None:
             circuit.failed(now_ns, self._ticket, away_s=away_s, at_once=at_once)
 
-        self._slot.change(change)
+        self._tell(change)
 
     def given_back(self, *, asked: bool) -> None:
         """Nobody's fault, or nobody knows whose."""
-        self._slot.change(lambda circuit, now_ns: circuit.give_back(now_ns, self._ticket, asked=asked))
+        if self._has_begun:
+            self.showed_up()  # should that not have been told yet; who leaves after a piece takes nothing back
+        else:
+            self._tell(lambda circuit, now_ns: circuit.give_back(now_ns, self._ticket, asked=asked))
+
+    def _tell(self, change: Callable[[Circuit, int], None], times_left: int = TELL_TIMES_MAX) -> None:
+        """Change the slot; later, when it cannot be changed now and all the others wait for this call's verdict."""
+        if not self._slot.change(change) and times_left > 0 and self._slot.is_probe(self._ticket):
+            self._loop.call_later(TELL_AGAIN_S, self._tell, change, times_left - 1)
 
     def _was_late(self) -> bool:
         """Whether the attempt had all the time there was: a cancellation at the deadline is not the caller's whim."""
@@ -172,5 +193,5 @@ class _Call:
         """Whether a caller with more patience would not have been answered either, most likely."""
         # Once a stream has begun, what it still takes is like a whole answer.
         fair_s = self._slot.fair_s(self._streamed and not self._has_begun)
-        had_s = self._clock() - self._started if self._attempt is None else self._attempt.seconds
+        had_s = self._loop.time() - self._started if self._attempt is None else self._attempt.seconds
         return had_s >= fair_s

@@ -3,6 +3,7 @@
 closed --(half of at least 20 calls failed within 30 s, or every one of late)--> open
 open --(the cool-down is over)--> half-open: one call, of any worker, holds a lease and is the probe
 half-open --(the vendor answered)--> closed; --(the probe failed)--> open, with twice the cool-down
+half-open --(a ping or the first piece of a stream came)--> closed on trial: the first failure opens it again
 
 Every method takes the time; whoever changes something holds the lock. A ticket says under which state a call began:
 what comes back under another one decides nothing any more.
@@ -95,9 +96,13 @@ class Circuit(Structure):
         self.lease_until_ns = now_ns + max(int(lease_s * SECOND_NS), self._cool_down_ns())
         return self.generation
 
+    def is_probe(self, ticket: int) -> bool:
+        """Whether the ticket's call is the probe that all others wait for. Needs no lock: a wrong word costs a look."""
+        return ticket == self.generation and self.lease_until_ns > 0
+
     def give_back(self, now_ns: int, ticket: int, *, asked: bool) -> None:
         """End a call without a verdict. A probe that did reach the vendor leaves a first cool-down behind."""
-        if ticket == self.generation and self.lease_until_ns:
+        if self.is_probe(ticket):
             self.generation += 1
             self.lease_until_ns = 0
             if asked:
@@ -118,11 +123,16 @@ class Circuit(Structure):
             self.close()
             self.row = self.openings = 0
 
-    def pinged(self, ticket: int) -> None:
-        """Note that the vendor is there, though nobody knows whether it answers: closed, until the first failure."""
-        if ticket == self.generation and self.open_until_ns:
-            self.close()
-            self.row = ROW_OF_FEW - 1
+    def close_on_trial(self, ticket: int) -> int:
+        """Close for a vendor that is there, though nobody knows whether it answers: until the first failure.
+
+        Gives the ticket under which the probe, if it goes on, is judged from now on, as any other call.
+        """
+        if not self.is_probe(ticket):
+            return ticket
+        self.close()
+        self.row = ROW_OF_FEW - 1
+        return self.generation
 
     def failed(self, now_ns: int, ticket: int, *, away_s: float = 0.0, at_once: bool = False) -> None:
         """Count a failure; a probe's opens the breaker again.

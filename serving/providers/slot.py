@@ -134,11 +134,19 @@ class Slot:
             lease_s = min(max(left_s, 0.0), ATTEMPT_S_MAX) + LEASE_MARGIN_S
             return circuit.lease(now_ns, lease_s) if alone else None
 
-    def change(self, change: Callable[[Circuit, int], None]) -> None:
-        """Have `change` tell the breaker how a call ended; it gets the breaker and the time."""
+    def change(self, change: Callable[[Circuit, int], None]) -> bool:
+        """Have `change` tell the breaker how a call ended; it gets the breaker and the time.
+
+        False when the lock could not be had in time, and nothing was told.
+        """
         with self._writing(self._words) as alone:
             if alone:
                 change(self._words.circuit, self._clock())
+            return alone
+
+    def is_probe(self, ticket: int) -> bool:
+        """Whether the call with this ticket is the probe."""
+        return self._words.circuit.is_probe(ticket)
 
     def observe(self, attempt: Attempt) -> None:
         """Remember how long an attempt took, what went wrong and which model answered."""

@@ -1,9 +1,11 @@
 """The breaker around a provider: what counts, what does not, and one probe."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import fcntl
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from fakes.virtual_clock import on_virtual_clock
@@ -43,10 +45,12 @@ class Vendor:
     name: str = "p"
     model: str = "m"
     closed: list[str] = field(default_factory=list)
+    hook: Callable[[], None] | None = None
+    """Runs in each attempt."""
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """One attempt."""
-        self.asked += 1
+        self._ask()
         await asyncio.sleep(self.takes_s)
         if self.error is not None:
             raise self.error
@@ -54,7 +58,7 @@ class Vendor:
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
         """One attempt, in a piece; an error comes after it."""
-        self.asked += 1
+        self._ask()
         try:
             yield Delta(text="yes")
             await asyncio.sleep(self.takes_s)
@@ -75,6 +79,11 @@ class Vendor:
         """Nothing to close."""
         self.closed.append("vendor")
 
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.hook is not None:
+            self.hook()
+
 
 def request(within_s: float = 30.0) -> CompletionRequest:
     """A request that has so many seconds."""
@@ -82,15 +91,14 @@ def request(within_s: float = 30.0) -> CompletionRequest:
     return CompletionRequest(messages=(Message(role="user", content="?"),), max_output_tokens=9, deadline=deadline)
 
 
-def loop_slot() -> Slot:
-    """A slot on the running loop's clock."""
+def around(vendor: Vendor, path: Path | None = None) -> tuple[Breaker, Slot]:
+    """A breaker with a slot of its own, on the running loop's clock; `path` is the board's file."""
     loop = asyncio.get_running_loop()
-    return Board.private(lambda: int(loop.time() * 1e9)).slot("p", "m")
 
+    def clock() -> int:
+        return int(loop.time() * 1e9)
 
-def around(vendor: Vendor) -> tuple[Breaker, Slot]:
-    """A breaker with a slot of its own."""
-    slot = loop_slot()
+    slot = (Board.shared(path, clock) if path else Board.private(clock)).slot("p", "m")
     return Breaker(vendor, slot), slot
 
 
@@ -105,6 +113,17 @@ async def ask(breaker: Breaker, *, streamed: bool = False, within_s: float = 30.
     except ProviderError as error:
         return type(error)
     return None
+
+
+async def half_open(vendor: Vendor, path: Path | None = None) -> tuple[Breaker, Slot]:
+    """A breaker whose next call is the probe; the vendor is as the test made it again."""
+    breaker, slot = around(vendor, path)
+    was, vendor.error, vendor.takes_s = (vendor.error, vendor.takes_s), Overloaded("x"), 0.0
+    for _ in range(5):
+        await ask(breaker)
+    await asyncio.sleep(5)
+    vendor.error, vendor.takes_s = was
+    return breaker, slot
 
 
 COUNTS = [
@@ -198,23 +217,108 @@ async def test_one_of_many_probes_and_lets_the_others_back_in() -> None:
     assert slot.state == "closed"
 
 
-@pytest.mark.parametrize("streamed", [False, True])
 @on_virtual_clock
-async def test_a_cancelled_probe_gives_its_lease_back(*, streamed: bool) -> None:
+async def test_a_cancelled_probe_gives_its_lease_back() -> None:
     """A first cool-down later, the next request probes."""
-    breaker, slot = around(vendor := Vendor(Overloaded("x")))
-    for _ in range(5):
-        await ask(breaker)
-    await asyncio.sleep(5)
-    vendor.error, vendor.takes_s = None, 25.0
+    breaker, slot = await half_open(vendor := Vendor(takes_s=25.0))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
-            await ask(breaker, streamed=streamed)
+            await ask(breaker)
     assert await ask(breaker) is CircuitOpen
     await asyncio.sleep(5)
     vendor.takes_s = 0.0
-    assert await ask(breaker, streamed=streamed) is None
+    assert await ask(breaker) is None
     assert slot.state == "closed"
+
+
+class TestStreamedProbes:
+    """A stream that is the probe is back with its first piece, not with its last."""
+
+    @on_virtual_clock
+    async def test_the_first_piece_lets_everyone_in(self) -> None:
+        """Nobody waits for a slow reader, and a reader who leaves then closes no door."""
+        breaker, slot = await half_open(Vendor())
+        async with aclosing(breaker.stream(request())) as events:
+            await anext(events)
+            assert await ask(breaker) is None
+        assert slot.state == "closed"
+
+    @on_virtual_clock
+    async def test_a_reader_who_leaves_after_it_leaves_the_trial(self) -> None:
+        """Its leaving says nothing; the next failure does."""
+        breaker, slot = await half_open(vendor := Vendor())
+        async with aclosing(breaker.stream(request())) as events:
+            await anext(events)
+        assert slot.state == "closed"
+        vendor.error = Overloaded("x")
+        await ask(breaker)
+        assert slot.state == "open"
+
+    @on_virtual_clock
+    async def test_a_probe_that_breaks_off_opens_it_again(self) -> None:
+        """For twice as long."""
+        breaker, slot = await half_open(vendor := Vendor())
+        vendor.error = Unreachable("cut")
+        assert await ask(breaker, streamed=True) is Unreachable
+        assert (slot.state, slot.retry_after_s) == ("open", 10.0)
+
+    @on_virtual_clock
+    async def test_a_whole_stream_ends_the_trial(self) -> None:
+        """Then it takes as many failures as ever to open it."""
+        breaker, slot = await half_open(vendor := Vendor())
+        assert await ask(breaker, streamed=True) is None
+        vendor.error = Overloaded("x")
+        for _ in range(4):
+            await ask(breaker)
+        assert slot.state == "closed"
+
+
+class TestStoppedWorkers:
+    """Another worker is stopped while it holds the board's lock."""
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    @pytest.mark.parametrize(("error", "state"), [(None, "closed"), (Overloaded("x"), "open")])
+    @on_virtual_clock
+    async def test_a_probes_verdict_is_told_later(
+        self, tmp_path: Path, error: ProviderError | None, state: str, *, streamed: bool
+    ) -> None:
+        """All others wait for it: it is not lost as a statistic may be."""
+        breaker, slot = await half_open(vendor := Vendor(), lock := tmp_path / "providers.board")
+        vendor.error = error
+        with lock.open("rb") as stopped:
+            vendor.hook = lambda: fcntl.flock(stopped, fcntl.LOCK_EX)
+            await ask(breaker, streamed=streamed)
+            assert slot.state == "half_open"
+            fcntl.flock(stopped, fcntl.LOCK_UN)
+        vendor.hook = None
+        await asyncio.sleep(0.1)
+        assert slot.state == state
+
+    @on_virtual_clock
+    async def test_a_reader_who_leaves_meanwhile_closes_no_door(self, tmp_path: Path) -> None:
+        """The first piece is the verdict, however late it is told."""
+        breaker, slot = await half_open(vendor := Vendor(), lock := tmp_path / "providers.board")
+        with lock.open("rb") as stopped:
+            vendor.hook = lambda: fcntl.flock(stopped, fcntl.LOCK_EX)
+            events = breaker.stream(request())
+            await anext(events)
+            fcntl.flock(stopped, fcntl.LOCK_UN)
+            await events.aclose()
+        assert slot.state == "closed"
+
+    @on_virtual_clock
+    async def test_it_is_not_told_for_ever(self, tmp_path: Path) -> None:
+        """When the lock stays away, the lease runs out and another call probes."""
+        breaker, slot = await half_open(vendor := Vendor(), lock := tmp_path / "providers.board")
+        with lock.open("rb") as stopped:
+            vendor.hook = lambda: fcntl.flock(stopped, fcntl.LOCK_EX)
+            await ask(breaker)
+            await asyncio.sleep(2)
+        vendor.hook = None
+        await asyncio.sleep(2)
+        assert (slot.state, await ask(breaker)) == ("half_open", CircuitOpen)
+        await asyncio.sleep(30)
+        assert (await ask(breaker), slot.state) == (None, "closed")
 
 
 @pytest.mark.parametrize("error", DECLINED, ids=lambda error: type(error).__name__)

@@ -147,7 +147,8 @@ class TestProbing:
 
     def test_its_failure_doubles_the_cool_down_up_to_a_minute(self) -> None:
         """5, 10, 20, 40, 60, 60 seconds."""
-        circuit, now_ns, waits = opened(), START_NS, []
+        circuit, now_ns = opened(), START_NS
+        waits: list[int] = []
         for _ in range(6):
             wait_ns = circuit.open_until_ns - now_ns
             waits.append(wait_ns // SECOND_NS)
@@ -200,17 +201,28 @@ class TestProbing:
         circuit = opened()
         probe = circuit.lease(after(5), 10)
         assert probe is not None
-        circuit.pinged(probe)
+        circuit.close_on_trial(probe)
         fail(circuit, after(6))
         assert circuit.state(after(15.9)) == "open"
         assert circuit.state(after(16)) == "half_open"
+
+    def test_a_probe_that_goes_on_is_judged_as_any_call(self) -> None:
+        """What it ends with counts under the ticket it was given; its old one is worth nothing."""
+        circuit = opened()
+        probe = circuit.lease(after(5), 10)
+        assert probe is not None
+        ticket = circuit.close_on_trial(probe)
+        circuit.failed(after(6), probe)
+        assert circuit.state(after(6)) == "closed"
+        circuit.failed(after(6), ticket)
+        assert circuit.state(after(6)) == "open"
 
     def test_a_call_that_succeeds_ends_the_trial(self) -> None:
         """From then on it is as new."""
         circuit = opened()
         probe = circuit.lease(after(5), 10)
         assert probe is not None
-        circuit.pinged(probe)
+        circuit.close_on_trial(probe)
         succeed(circuit, after(6))
         fail(circuit, after(6), ROW_OF_FEW - 1)
         assert circuit.state(after(6)) == "closed"
@@ -243,12 +255,12 @@ class TestStayingAway:
         assert circuit.state(after(19)) == "open"
 
 
-ENDINGS: dict[str, Callable[[Circuit, int, int], None]] = {
+ENDINGS: dict[str, Callable[[Circuit, int, int], object]] = {
     "fails": lambda circuit, now_ns, ticket: circuit.failed(now_ns, ticket),
     "is throttled": lambda circuit, now_ns, ticket: circuit.failed(now_ns, ticket, away_s=7.0),
     "succeeds": lambda circuit, now_ns, ticket: circuit.succeeded(now_ns, ticket),
     "is declined": lambda circuit, _now_ns, ticket: circuit.declined(ticket),
-    "pings": lambda circuit, _now_ns, ticket: circuit.pinged(ticket),
+    "shows up": lambda circuit, _now_ns, ticket: circuit.close_on_trial(ticket),
     "is cancelled": lambda circuit, now_ns, ticket: circuit.give_back(now_ns, ticket, asked=True),
     "dies": lambda _circuit, _now_ns, _ticket: None,
 }
