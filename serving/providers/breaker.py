@@ -18,7 +18,6 @@ from serving.providers.base import (
     NotAsked,
     Provider,
     ProviderError,
-    RateLimited,
     TimedOut,
     Transient,
 )
@@ -166,10 +165,9 @@ class _Call:
 
     def failed(self, error: ProviderError, *, at_once: bool = False) -> None:
         """It is the provider's fault."""
-        away_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
 
         def change(circuit: Circuit, now_ns: int) -> None:
-            circuit.failed(now_ns, self._ticket, away_s=away_s, at_once=at_once)
+            circuit.failed(now_ns, self._ticket, away_s=error.retry_after_s or 0.0, at_once=at_once)
 
         self._tell(change)
 

@@ -21,7 +21,6 @@ from serving.providers.base import (
     NotAsked,
     Provider,
     ProviderError,
-    RateLimited,
     Rejected,
     Saturated,
     TimedOut,
@@ -130,8 +129,7 @@ class _Failures:
     def summary(self) -> ProviderError:
         """One error for all of them."""
         errors = [error for _, error in self._all]
-        waits = [error.retry_after_s for error in errors if isinstance(error, RateLimited | NotAsked)]
-        known = [wait for wait in waits if wait is not None]
+        known = [error.retry_after_s for error in errors if error.retry_after_s is not None]
         if all(isinstance(error, Saturated) for error in errors):
             return Saturated("every provider has as many requests as it may have from here", retry_after_s=min(known))
         tried: list[JsonValue] = [

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from registry.messages import Completion, CompletionRequest, StreamEvent
-from serving.providers.base import Provider, ProviderError, RateLimited, Transient
+from serving.providers.base import Provider, ProviderError, Transient
 from serving.providers.traffic_budget import TrafficBudget
 from serving.providers.wrapper import Count, Wrapper, uncounted
 
@@ -26,8 +26,8 @@ class Retry(Wrapper):
     """Repeats attempts that failed for a passing reason; what we kept from the vendor (NotAsked) is not repeated.
 
     The wait is drawn between 0 and BASE_S * 2^n ("full jitter": AWS Architecture Blog, Exponential Backoff And
-    Jitter), on top of what the vendor's Retry-After asks for. `x-should-retry` overrules our judgement. A stream is
-    repeated only before its first piece.
+    Jitter), on top of what the vendor's Retry-After asks for, whatever the status. `x-should-retry` overrules which
+    failures are worth it, not how long we wait or how much we ask. A stream is repeated only before its first piece.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Retry(Wrapper):
     def _wait_s(self, error: ProviderError, number: int, request: CompletionRequest) -> float | None:
         """How long to wait before asking again; None when it is not worth it, or not allowed."""
         worth = isinstance(error, Transient) if error.should_retry is None else error.should_retry
-        asked_s = error.retry_after_s if isinstance(error, RateLimited) else None
-        if not worth or (asked_s is not None and asked_s > RETRY_AFTER_S_MAX):
+        asked_s = error.retry_after_s or 0.0
+        if not worth or asked_s > RETRY_AFTER_S_MAX:
             return None
-        wait_s = (asked_s or 0.0) + self._uniform(0.0, min(BASE_S * 2**number, WAIT_S_MAX))
+        wait_s = asked_s + self._uniform(0.0, min(BASE_S * 2**number, WAIT_S_MAX))
         left_s = request.start_deadline - asyncio.get_running_loop().time()
         if wait_s >= left_s or not self._budget.take():
             return None

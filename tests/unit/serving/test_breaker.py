@@ -350,11 +350,12 @@ async def test_a_bug_gives_the_lease_back() -> None:
     assert await ask(breaker) is None
 
 
+@pytest.mark.parametrize("error", [RateLimited("x", retry_after_s=2.0), Overloaded("x", retry_after_s=2.0)])
 @on_virtual_clock
-async def test_a_throttle_keeps_everyone_away_until_then() -> None:
-    """One request learns it; then all are let in at once."""
-    breaker, _ = around(vendor := Vendor(RateLimited("x", retry_after_s=2.0)))
-    assert await ask(breaker) is RateLimited
+async def test_a_vendor_that_wants_rest_keeps_everyone_away_until_then(error: ProviderError) -> None:
+    """One request learns it, by a 429 or a 503; then all are let in at once."""
+    breaker, _ = around(vendor := Vendor(error))
+    assert await ask(breaker) is type(error)
     vendor.error = None
     assert await ask(breaker) is CircuitOpen
     await asyncio.sleep(2)

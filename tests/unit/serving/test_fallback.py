@@ -112,8 +112,8 @@ class TestNobodyAnswers:
         chain = Fallback(
             [
                 fails("a", RateLimited("slow down", retry_after_s=7.0)),
-                fails("b", CircuitOpen("left alone", retry_after_s=3.0)),
-                fails("c", Overloaded("5xx")),
+                fails("b", CircuitOpen("left alone", retry_after_s=4.0)),
+                fails("c", Overloaded("5xx", retry_after_s=3.0)),
             ]
         )
         with pytest.raises(ProvidersUnavailable) as caught:

@@ -51,7 +51,9 @@ def retry(vendor: ActingProvider) -> Retry:
         (RateLimited("no", retry_after_s=5.0), 3),
         (RateLimited("no", retry_after_s=5.1), 1),
         (RateLimited("no", should_retry=False), 1),
+        (RateLimited("no", retry_after_s=5.1, should_retry=True), 1),
         (Overloaded("no"), 3),
+        (Overloaded("no", retry_after_s=5.1), 1),
         (Overloaded("no", should_retry=False), 1),
         (Unreachable("no"), 3),
         (TimedOut("no"), 3),
@@ -69,7 +71,7 @@ def retry(vendor: ActingProvider) -> Retry:
 )
 @pytest.mark.parametrize("streamed", [False, True])
 def test_what_is_worth_it(error: ProviderError, asked: int, streamed: bool) -> None:  # noqa: FBT001 - a parameter
-    """Passing failures are tried three times in all; the vendor's `x-should-retry` overrules us."""
+    """Passing failures, or what `x-should-retry` names, are tried three times in all, unless the vendor wants rest."""
 
     @on_virtual_clock
     async def main() -> None:
@@ -93,13 +95,12 @@ async def test_the_answer_of_a_retry_is_the_answer() -> None:
 
 @on_virtual_clock
 async def test_waits_grow_and_honour_retry_after() -> None:
-    """The longest waits double, on top of what the vendor asks for."""
-    vendor = ActingProvider(
-        acts=[Act(pieces=(), error=RateLimited("no", retry_after_s=2.0)), Act(pieces=(), error=Overloaded("no")), Act()]
-    )
+    """The longest waits double, on top of what the vendor asks for, with a 503 as with a 429."""
+    errors = [RateLimited("no", retry_after_s=2.0), Overloaded("no", retry_after_s=3.0)]
+    vendor = ActingProvider(acts=[*(Act(pieces=(), error=error) for error in errors), Act()])
     started = now()
     await retry(vendor).complete(request(60))
-    assert now() - started == pytest.approx(2.0 + BASE_S + 2 * BASE_S)
+    assert now() - started == pytest.approx(2.0 + BASE_S + 3.0 + 2 * BASE_S)
 
 
 @pytest.mark.parametrize("left_s", [2.2, 2.0, 0.1])
