@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from registry.errors import AssayError
 from serving import problems
-from serving.allocator import return_freed_memory
+from serving.allocator import leave_the_start_alone, return_freed_memory
 from serving.middleware import BodyLimit, RequestFrame
 from serving.routes import health, insights, providers, webhooks
 from serving.settings import ServingSettings
@@ -42,6 +42,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         try:
             await services.start()
+            leave_the_start_alone()
             yield
         finally:
             await services.aclose()

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,6 +145,33 @@ def prefect_page(page: Page, prefect_url: str) -> Image.Image:
     return settled(page)
 
 
+def providers_artifact(prefect_url: str) -> str:
+    """Run the flow that watches the providers; id of the page that it leaves."""
+    latest = {"artifacts": {"key": {"any_": ["providers"]}}}
+    with httpx.Client(base_url=f"{prefect_url}/api", timeout=30, trust_env=False) as prefect:
+        wanted = {"deployments": {"name": {"any_": ["watch-providers"]}}}
+        [deployment] = prefect.post("/deployments/filter", json=wanted).raise_for_status().json()
+        started = prefect.post(
+            f"/deployments/{deployment['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}}
+        )
+        run = started.raise_for_status().json()["id"]
+        for _ in range(LOOKS_MAX * 3):
+            found = prefect.post("/artifacts/latest/filter", json=latest).raise_for_status().json()
+            if found and found[0]["flow_run_id"] == run:
+                return str(found[0]["latest_id"] if "latest_id" in found[0] else found[0]["id"])
+            time.sleep(SETTLE_MS / 1000)
+    raise NoPicture("the flow watch-providers left no artifact")
+
+
+def providers_page(page: Page, prefect_url: str) -> Image.Image:
+    """What the flow `watch_providers` leaves for people."""
+    artifact = providers_artifact(prefect_url)
+    page.set_viewport_size({"width": PREFECT_SIZE[0], "height": PREFECT_SIZE[1]})
+    page.goto(f"{prefect_url}/artifacts/artifact/{artifact}", wait_until="commit")
+    page.get_by_text("extractive-1").first.wait_for()
+    return settled(page)
+
+
 def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     """Both on one sheet."""
     sheet = Image.new("RGB", (left.width + right.width + 3 * GAP, left.height + 2 * GAP), BEHIND)
@@ -173,6 +201,7 @@ def photograph(at: Platform) -> None:
         page.set_default_timeout(PAGE_TIMEOUT_MS)
         save(side_by_side(prompt_page(page, at.mlflow), run_page(page, at.mlflow)), "prompt-and-run.png")
         save(prefect_page(page, at.prefect), "prefect-run.png")
+        save(providers_page(page, at.prefect), "providers.png")
         browser.close()
 
 
