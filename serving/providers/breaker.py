@@ -42,6 +42,13 @@ class Breaker(Wrapper):
         super().__init__(inner)
         self._slot = slot
 
+    def refusal(self) -> CircuitOpen | None:
+        """Why nobody should wait for a turn at the provider now; None while the breaker is closed.
+
+        Half-open, one request is enough, and it need not wait.
+        """
+        return None if self._slot.state == "closed" else _left_alone(self.name, self._slot)
+
     async def complete(self, request: CompletionRequest) -> Completion:
         """Ask, unless the provider is to be left alone."""
         call = _Call(self.name, self._slot, request.deadline, streamed=False)
@@ -99,6 +106,14 @@ class Breaker(Wrapper):
             raise TimedOut(f"{self.name} did not answer a ping within {PING_S_MAX:g} s") from None
 
 
+def _left_alone(name: str, slot: Slot) -> CircuitOpen:
+    retry_after_s = max(round(slot.retry_after_s, 3), 0.001)
+    return CircuitOpen(
+        f"{name} is left alone for {retry_after_s:g} s, because it failed too often of late",
+        retry_after_s=retry_after_s,
+    )
+
+
 class _Call:
     """One call while it runs; the first verdict stands."""
 
@@ -112,15 +127,11 @@ class _Call:
         self._has_verdict = False
         ticket = slot.enter(deadline - self._started)
         if ticket is None:
-            retry_after_s = max(round(slot.retry_after_s, 3), 0.001)
-            raise CircuitOpen(
-                f"{name} is left alone for {retry_after_s:g} s, because it failed too often of late",
-                retry_after_s=retry_after_s,
-            )
+            raise _left_alone(name, slot)
         self._ticket = ticket
 
     def watched(self, request: CompletionRequest) -> CompletionRequest:
-        """The request, so that the attempt's own time is seen: waiting for a turn here is not the provider's doing."""
+        """The request, so that the attempt's own outcome is seen, whatever became of it on the way here."""
 
         def on_attempt(attempt: Attempt) -> None:
             self._attempt = attempt
@@ -191,5 +202,4 @@ class _Call:
         """Whether a caller with more patience would not have been answered either, most likely."""
         # Once a stream has begun, what it still takes is like a whole answer.
         fair_s = self._slot.fair_s(self._streamed and not self._has_begun)
-        had_s = self._loop.time() - self._started if self._attempt is None else self._attempt.seconds
-        return had_s >= fair_s
+        return self._loop.time() - self._started >= fair_s

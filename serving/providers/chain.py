@@ -1,6 +1,6 @@
 """Puts each provider into its wrappers, and asks them in order, until one answers.
 
-Fallback(Hedge(Repair(Retry(Breaker(Limit(Metered(vendor)))))), ...): every wrapper is a file of its own.
+Fallback(Hedge(Repair(Retry(Limit(Breaker(Metered(vendor)))))), ...): every wrapper is a file of its own.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -78,9 +78,15 @@ class Chain:
         links: list[Link] = []
         for vendor in vendors:
             slot = self._board.slot(vendor.name, vendor.model)
-            metered = Metered(vendor, (slot.observe, *observers))
-            limit = Limit(metered, concurrent_max=concurrent_max, waiting_max=concurrent_max, count=count)
-            provider: Provider = Retry(Breaker(limit, slot), retry_budget(), count=count)
+            breaker = Breaker(Metered(vendor, (slot.observe, *observers)), slot)
+            limit = Limit(
+                breaker,
+                concurrent_max=concurrent_max,
+                waiting_max=concurrent_max,
+                refusal=breaker.refusal,
+                count=count,
+            )
+            provider: Provider = Retry(limit, retry_budget(), count=count)
             provider = Repair(provider, count=count)
             if hedge:
                 provider = Hedge(provider, slot.hedge_after_s, hedge_budget(), count=count)

@@ -1,12 +1,16 @@
-"""How many requests one process has at one provider at once; the others wait in a short queue, or are told to."""
+"""How many requests one process has at one provider at once; the others wait in a short queue, or are sent away.
+
+The breaker stands inside: it judges a request when its turn has come, so what queued while the provider died goes to
+the next one, and a request becomes the probe only when it can be sent.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from registry.messages import Completion, CompletionRequest, StreamEvent
-from serving.providers.base import Provider, Saturated
+from serving.providers.base import NotAsked, Provider, Saturated
 from serving.providers.wrapper import Count, Wrapper, uncounted
 
 CONCURRENT_MAX = 64
@@ -18,13 +22,18 @@ RETRY_AFTER_S_MIN = 1.0
 """Retry-After counts whole seconds."""
 
 
+def _none() -> None:
+    """No reason why a request should not wait."""
+
+
 class Limit(Wrapper):
     """At most `concurrent_max` requests run, as many as `waiting_max` wait in order of arrival, the rest are sent away.
 
-    A stream counts until it is closed.
+    A stream counts until it is closed. `refusal` says why it makes no sense to wait for a turn now; None: it does.
 
     Raises:
         Saturated: the queue is full, or no turn came before the deadline. The provider was not asked.
+        NotAsked: what `refusal` said.
     """
 
     def __init__(
@@ -33,11 +42,13 @@ class Limit(Wrapper):
         *,
         concurrent_max: int = CONCURRENT_MAX,
         waiting_max: int = CONCURRENT_MAX,
+        refusal: Callable[[], NotAsked | None] = _none,
         count: Count = uncounted,
     ) -> None:
         super().__init__(inner)
         self._concurrent_max = concurrent_max
         self._waiting_max = waiting_max
+        self._refusal = refusal
         self._count = count
         self._queue: deque[asyncio.Future[None]] = deque()
         self._held_s = HELD_S_GUESS
@@ -54,6 +65,9 @@ class Limit(Wrapper):
         since = await self._enter(request)
         try:
             return await self.inner.complete(request)
+        except NotAsked:
+            since = None
+            raise
         finally:
             self._leave(since)
 
@@ -64,15 +78,20 @@ class Limit(Wrapper):
             async with aclosing(self.inner.stream(request)) as events:
                 async for event in events:
                     yield event
+        except NotAsked:
+            since = None
+            raise
         finally:
             self._leave(since)
 
-    async def _enter(self, request: CompletionRequest) -> float:
+    async def _enter(self, request: CompletionRequest) -> float | None:
         """Wait for a turn; gives the time it began."""
         loop = asyncio.get_running_loop()
         if self.running < self._concurrent_max:
             self.running += 1
             return loop.time()
+        if (refusal := self._refusal()) is not None:
+            raise refusal
         if len(self._queue) >= self._waiting_max or request.start_deadline <= loop.time():
             raise self._saturated()
         turn: asyncio.Future[None] = loop.create_future()
@@ -90,9 +109,11 @@ class Limit(Wrapper):
             raise
         return loop.time()
 
-    def _leave(self, since: float) -> None:
-        held_s = asyncio.get_running_loop().time() - since
-        self._held_s += HELD_WEIGHT * (held_s - self._held_s)
+    def _leave(self, since: float | None) -> None:
+        """Pass the turn on; None: it was not used, and says nothing about how long one lasts."""
+        if since is not None:
+            held_s = asyncio.get_running_loop().time() - since
+            self._held_s += HELD_WEIGHT * (held_s - self._held_s)
         self._hand_over()
 
     def _hand_over(self) -> None:

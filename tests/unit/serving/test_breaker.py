@@ -409,21 +409,6 @@ class TestTimeouts:
             await ask(breaker)
         assert slot.state == "open"
 
-    @on_virtual_clock
-    async def test_waiting_for_a_turn_here_is_not_the_providers_time(self) -> None:
-        """What counts is how long the attempt itself had."""
-
-        class Queued(Vendor):
-            async def complete(self, request: CompletionRequest) -> Completion:
-                await asyncio.sleep(10.0)
-                request.on_attempt(Attempt(provider="p", model="m", asked_model="m", seconds=0.2, outcome="TimedOut"))
-                raise TimedOut("x")
-
-        breaker, slot = around(Queued())
-        for _ in range(10):
-            await ask(breaker)
-        assert slot.read().calls == 0
-
 
 class TestPing:
     """The active probe's door."""

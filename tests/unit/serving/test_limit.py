@@ -9,8 +9,8 @@ from fakes.virtual_clock import on_virtual_clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.providers.base import Saturated
-from serving.providers.limit import Limit
+from serving.providers.base import CircuitOpen, Saturated
+from serving.providers.limit import HELD_S_GUESS, Limit
 
 
 def now() -> float:
@@ -66,6 +66,41 @@ async def test_the_wait_is_what_the_queue_takes() -> None:
     started = now()
     await asyncio.gather(*busy)
     assert caught.value.retry_after_s == pytest.approx(now() - started, rel=0.2)
+
+
+@on_virtual_clock
+async def test_nobody_waits_for_a_provider_that_is_left_alone() -> None:
+    """Who would have to wait is told at once why it makes no sense; who has a turn is left to the breaker inside."""
+    vendor = ActingProvider(acts=[Act(pieces=(), wait_s=1.0)])
+    limited = Limit(vendor, concurrent_max=1, refusal=lambda: CircuitOpen("left alone", retry_after_s=3.0))
+    busy = asyncio.create_task(limited.complete(request(9)))
+    await asyncio.sleep(0)
+    started = now()
+    with pytest.raises(CircuitOpen):
+        await limited.complete(request(9))
+    assert (now(), limited.waiting) == (started, 0)
+    await busy
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_turns_that_are_not_used_do_not_shorten_the_wait(streamed: bool) -> None:  # noqa: FBT001 - a parameter
+    """What the breaker inside keeps back is no request that was served quickly."""
+
+    @on_virtual_clock
+    async def main() -> None:
+        kept_back = Act(pieces=(), error=CircuitOpen("no", retry_after_s=1.0))
+        limited = limit(ActingProvider(acts=[*[kept_back] * 50, Act(wait_s=9.0)]), concurrent_max=1, waiting_max=9)
+        for _ in range(50):
+            with pytest.raises(CircuitOpen):
+                await (texts(limited.stream(request())) if streamed else limited.complete(request()))
+        busy = [asyncio.create_task(limited.complete(request())) for _ in range(10)]
+        await asyncio.sleep(0)
+        with pytest.raises(Saturated) as caught:
+            await limited.complete(request())
+        assert caught.value.retry_after_s == 10 * HELD_S_GUESS
+        await asyncio.gather(*busy)
+
+    main()
 
 
 @on_virtual_clock

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import traceback
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from fakes.virtual_clock import on_virtual_clock
 from pydantic import SecretStr
 
 from registry.errors import InvalidInput
-from registry.messages import Attempt, Usage
+from registry.messages import Attempt, Completion, Usage
 from serving.providers.base import Garbled, Overloaded, SchemaFailure, Unreachable, retry_after_s, translate
 from serving.providers.board import Board
 from serving.providers.chain import Chain
+from serving.providers.fallback import ProvidersUnavailable
 from serving.providers.vendors import ProviderPolicy, build_vendors
 
 
@@ -84,6 +86,50 @@ class TestWrappers:
         assert [vendor.most for vendor in vendors] == [2, 2]
         assert [len(vendor.requests) for vendor in vendors] == [4, 4]
         assert not [answer for answer in answers if isinstance(answer, BaseException)]
+
+    @on_virtual_clock
+    async def test_who_queued_before_the_breaker_opened_is_not_sent(self) -> None:
+        """When the turn comes, the next provider is asked instead of the dead one."""
+        dead = ActingProvider(acts=[Act(pieces=(), wait_s=0.2, error=Overloaded("5xx"))])
+        chain = Chain([dead, ActingProvider(name="b")], board=Board.private(clock=virtual_ns), concurrent_max=8)
+        answers = await asyncio.gather(*(chain.complete(request(60)) for _ in range(16)))
+        assert {answer.provider for answer in answers} == {"b"}
+        assert (len(dead.requests), chain.links[0].limit.running) == (8, 0)
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    @on_virtual_clock
+    async def test_one_probe_goes_through_the_limit(self, *, streamed: bool) -> None:
+        """Of all who come when the cool-down is over one is sent, and brings the provider back."""
+        failure, answer = Act(pieces=(), error=Unreachable("no")), Act(wait_s=1.0)
+        vendor = ActingProvider(acts=[*[failure] * 5, answer])
+        chain = Chain([vendor, ActingProvider(name="b")], board=Board.private(clock=virtual_ns), concurrent_max=2)
+
+        async def ask() -> str:
+            if not streamed:
+                return (await chain.complete(request(60))).provider
+            async with aclosing(chain.stream(request(60))) as events:
+                *_, completion = [event async for event in events]
+                assert isinstance(completion, Completion)
+                return completion.provider
+
+        while chain.links[0].slot.state == "closed":
+            await ask()
+        await asyncio.sleep(5)
+        answers = await asyncio.gather(*(ask() for _ in range(5)))
+        assert (answers.count("a"), len(vendor.requests)) == (1, 6)
+        assert (chain.links[0].slot.state, chain.links[0].limit.running) == ("closed", 0)
+
+    @on_virtual_clock
+    async def test_waiting_for_a_turn_is_not_the_providers_time(self) -> None:
+        """An attempt that ran out of time because it had to wait here says nothing about the provider."""
+        vendor = ActingProvider(acts=[Act(pieces=(), wait_s=10.0)])
+        chain = Chain([vendor], board=Board.private(clock=virtual_ns), concurrent_max=5)
+        busy = [asyncio.create_task(chain.complete(request(60))) for _ in range(5)]
+        await asyncio.sleep(0)
+        late = await asyncio.gather(*(chain.complete(request(10.2)) for _ in range(5)), return_exceptions=True)
+        assert [type(error) for error in late] == [ProvidersUnavailable] * 5
+        await asyncio.gather(*busy)
+        assert (len(vendor.requests), chain.links[0].slot.read().failed) == (10, 0)
 
     @on_virtual_clock
     async def test_hedging_is_asked_for(self) -> None:
