@@ -15,7 +15,7 @@ from serving.providers.fallback import Fallback
 from serving.providers.hedge import Hedge, hedge_budget
 from serving.providers.limit import CONCURRENT_MAX, Limit
 from serving.providers.metering import Metered, Observer
-from serving.providers.repair import Repair
+from serving.providers.repair import Repair, repair_budget
 from serving.providers.retry import Retry, retry_budget
 from serving.providers.slot import Slot
 from serving.providers.wrapper import Count, uncounted
@@ -87,7 +87,7 @@ class Chain:
                 count=count,
             )
             provider: Provider = Retry(limit, retry_budget(), count=count)
-            provider = Repair(provider, count=count)
+            provider = Repair(provider, repair_budget(), count=count)
             if hedge:
                 provider = Hedge(provider, slot.hedge_after_s, hedge_budget(), count=count)
             links.append(Link(vendor=vendor, provider=provider, slot=slot, limit=limit))

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from registry.messages import Completion, CompletionRequest, StreamEvent
-from serving.providers.base import Provider
+from serving.providers.base import ContentRefused, Provider
 from serving.providers.traffic_budget import TrafficBudget
 from serving.providers.wrapper import Count, Wrapper, uncounted
 
@@ -45,6 +45,7 @@ class Hedge(Wrapper):
         """Ask once, or twice at the same time.
 
         Raises:
+            ContentRefused: one of the two was refused.
             ProviderError: of the first attempt, when neither answers.
         """
         self._budget.offer()
@@ -57,6 +58,7 @@ class Hedge(Wrapper):
         """Ask once, or twice until one of the two begins to answer.
 
         Raises:
+            ContentRefused: one of the two was refused before the other began.
             ProviderError: of the first attempt, when neither begins; later, of the one that began.
         """
         self._budget.offer()
@@ -101,14 +103,18 @@ class Hedge(Wrapper):
                 tasks.append(asyncio.create_task(ask()))
                 running.add(tasks[-1])
             while True:
-                for task in done:
-                    if task.exception() is None:
+                for task in sorted(done, key=_was_refused, reverse=True):
+                    if task.exception() is None or _was_refused(task):
                         return task.result()
                 if not running:
                     return tasks[0].result()  # raises what the first attempt ended with
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _end(tasks)
+
+
+def _was_refused(task: asyncio.Task[Answer]) -> bool:
+    return isinstance(task.exception(), ContentRefused)
 
 
 async def _end(tasks: Sequence[asyncio.Task[Answer]]) -> None:

@@ -8,7 +8,7 @@ from fakes.acting_provider import FOREVER_S, USAGE, Act, ActingProvider, request
 from fakes.virtual_clock import on_virtual_clock
 
 from registry.messages import Attempt, Completion, CompletionRequest, Usage
-from serving.providers.base import Overloaded, ProviderError, Unreachable
+from serving.providers.base import ContentRefused, Overloaded, ProviderError, Unreachable
 from serving.providers.hedge import Hedge, hedge_budget
 from serving.providers.metering import Metered
 from serving.providers.traffic_budget import TrafficBudget
@@ -81,6 +81,25 @@ def test_when_both_fail_the_first_error_is_told(streamed: bool) -> None:  # noqa
         )
         with pytest.raises(Unreachable):
             await answer(hedge(vendor), request(60), streamed=streamed)
+
+    main()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("first_s", "second_s"), [(1.5, 4.0), (9.0, 2.0), (3.0, 2.0)])
+def test_refused_content_ends_the_race(first_s: float, second_s: float, streamed: bool) -> None:  # noqa: FBT001 - a parameter
+    """A refusal is the answer, whichever attempt met it, also when the other one answers in the same moment."""
+
+    @on_virtual_clock
+    async def main() -> None:
+        refused = ContentRefused("declined")
+        first = Act(pieces=(), wait_s=first_s, error=refused if first_s < 9 else None)
+        second = Act(pieces=(), wait_s=second_s, error=refused if first_s == 9 else None)
+        vendor, started = ActingProvider(acts=[first, second]), now()
+        with pytest.raises(ContentRefused):
+            await answer(hedge(vendor), request(60), streamed=streamed)
+        assert now() - started == pytest.approx(min(first_s, 1.0 + second_s))
+        assert (len(vendor.requests), vendor.running) == (2, 0)
 
     main()
 

@@ -133,7 +133,7 @@ async def test_a_stream_that_began_is_not_repeated() -> None:
 
 @pytest.mark.parametrize("offered", [1, 10, 200])
 def test_a_dead_provider_gets_little_more_traffic(offered: int) -> None:
-    """When everything fails, retries are one and at most 9 % of the offered requests."""
+    """When everything fails, retries are one and at most 8.5 % of the requests that come."""
 
     @on_virtual_clock
     async def main() -> None:
@@ -142,14 +142,14 @@ def test_a_dead_provider_gets_little_more_traffic(offered: int) -> None:
         for _ in range(offered):
             with pytest.raises(Unreachable):
                 await retried.complete(request(60))
-        assert offered < len(vendor.requests) <= offered + 1 + 0.09 * offered
+        assert offered < len(vendor.requests) <= offered + 1 + 0.085 * offered
 
     main()
 
 
 @given(
     st.lists(st.booleans(), max_size=400),
-    st.sampled_from([0.05, 0.09, 0.5]),
+    st.sampled_from([0.05, 0.085, 0.1]),
     st.sampled_from([0.0, 1.0]),
     st.sampled_from([1.0, 10.0, 50.0]),
 )
@@ -165,7 +165,7 @@ def test_the_budget_is_never_overdrawn(asks: list[bool], share: float, start: fl
 
 def test_a_quiet_time_saves_up_to_the_cap() -> None:
     """After any number of offered requests, no more than the cap can be spent at once."""
-    budget = TrafficBudget(share=0.09, start=1.0, cap=10.0)
+    budget = TrafficBudget(share=0.085, start=1.0, cap=10.0)
     for _ in range(100_000):
         budget.offer()
     assert [budget.take() for _ in range(11)] == [True] * 10 + [False]
