@@ -83,13 +83,14 @@ class Breaker(Wrapper):
 
         A ping that succeeds closes the breaker on trial: the first failed call opens it again. One that fails opens it
         at once: it is sent when nobody else asks, so that there is nothing better to know. That the vendor does not
-        know the address says nothing: compatible servers lack some.
+        know the address, or that the key may not ask there, says nothing: compatible servers lack some, and keys may
+        be restricted to generating.
         """
         deadline = asyncio.get_running_loop().time() + PING_S_MAX
         call = _Call(self.name, self._slot, deadline, streamed=False)
         try:
             await self._bounded_ping()
-        except (Transient, AuthenticationFailed) as error:
+        except Transient as error:
             self._slot.note_error(type(error).__name__)
             call.failed(error, at_once=True)
             raise

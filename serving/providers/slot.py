@@ -24,6 +24,8 @@ KEPT_NS = 1_000_000_000
 """A process works quantiles out once a second."""
 PING_SPACING_S = 60.0
 """At most 60 active probes an hour, over all workers."""
+TRAFFIC_FIRST_S = 20.0
+"""A breaker that became half-open is left to requests for so long: a ping that always fails must not hold it open."""
 CANCELLED = "cancelled"
 TEXT_BYTES_MAX = 127
 ERROR_BYTES_MAX = 39
@@ -163,9 +165,13 @@ class Slot:
     def claim_ping(self, idle_s: float) -> bool:
         """Whether this worker is the one to ping now.
 
-        True when nobody asked for `idle_s`, nobody pinged for a minute, and the breaker does not keep everyone away.
+        True when nobody asked for `idle_s`, nobody pinged for a minute, and the breaker neither keeps everyone away nor
+        did so within TRAFFIC_FIRST_S.
         """
         now_ns, words = self._clock(), self._words
+        half_open_ns = words.circuit.open_until_ns  # 0 when closed
+        if half_open_ns and now_ns < half_open_ns + TRAFFIC_FIRST_S * SECOND_NS:
+            return False
         if now_ns - words.attempt_ns < idle_s * SECOND_NS or words.circuit.retry_after_s(now_ns) > 0:
             return False
         with self._writing(words) as alone:

@@ -429,11 +429,12 @@ class TestPing:
             await breaker.ping()
         assert slot.state == "open"
 
+    @pytest.mark.parametrize("error", [ModelNotFound("x"), AuthenticationFailed("x")])
     @on_virtual_clock
-    async def test_an_unknown_address_says_nothing(self) -> None:
-        """Compatible servers lack some."""
-        breaker, slot = around(Vendor(ModelNotFound("x")))
-        with pytest.raises(ModelNotFound):
+    async def test_a_door_that_is_not_for_us_says_nothing(self, error: ProviderError) -> None:
+        """Compatible servers lack an address, and keys may be restricted to generating."""
+        breaker, slot = around(Vendor(error))
+        with pytest.raises(type(error)):
             await breaker.ping()
         assert slot.state == "closed"
 

@@ -1,11 +1,13 @@
 """How the providers are: the report, the probe, readiness and metrics."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fakes.acting_provider import Act, ActingProvider, request
 from fakes.virtual_clock import on_virtual_clock
 
 from registry.alarms import open_alarm
@@ -13,7 +15,7 @@ from registry.database import DatabaseUnavailable
 from registry.messages import Attempt, Completion, CompletionRequest
 from registry.tenants import Keys
 from serving.metrics import Metrics
-from serving.providers.base import Overloaded, ProviderError
+from serving.providers.base import Overloaded, ProviderError, Unreachable
 from serving.providers.board import Board
 from serving.providers.chain import Chain, Link
 from serving.providers.health import ProviderProbe, report
@@ -153,7 +155,7 @@ class TestProbe:
         await asyncio.sleep(3_600)
         for probe in probes:
             probe.cancel()
-        assert 50 <= vendor.pinged <= 60
+        assert 40 <= vendor.pinged <= 60
         assert chain[0].slot.state == "open"
 
     @on_virtual_clock
@@ -189,6 +191,36 @@ class TestReadiness:
         assert (await provider_probe(chain)()).state == "down"
         await asyncio.sleep(5)
         assert (await provider_probe(chain)()).state == "degraded"
+
+    @on_virtual_clock
+    async def test_without_traffic_and_pings_it_is_up_again_within_a_minute(self) -> None:
+        """A balancer that took every process out sends requests again, and the first one that is answered is enough."""
+        loop = asyncio.get_running_loop()
+        vendor = ActingProvider(acts=[*[Act(pieces=(), error=Overloaded("x"))] * 30, Act()])
+        chain = Chain([vendor], board=Board.private(lambda: int(loop.time() * 1e9)))
+        while len(vendor.requests) < 30:  # until the cool-downs are as long as they get
+            with suppress(ProviderError):
+                await chain.complete(request(60))
+            await asyncio.sleep(1)
+        assert (await provider_probe(chain.links)()).state == "down"
+        for _ in range(60):  # nobody asks
+            await asyncio.sleep(60)
+            assert (await provider_probe(chain.links)()).state == "degraded"
+        await chain.complete(request(60))
+        assert (await provider_probe(chain.links)()).state == "ok"
+
+    @on_virtual_clock
+    async def test_a_ping_that_always_fails_leaves_time_for_traffic(self) -> None:
+        """Between two pings a balancer sees a process that is up for long enough to send it a request."""
+        chain = links(Vendor(error=Unreachable("x")))
+        probe = asyncio.create_task(ProviderProbe(chain, Metrics(), idle_s=60.0).run())
+        await asyncio.sleep(600)
+        seen = ""
+        for _ in range(600):
+            await asyncio.sleep(1)
+            seen += "d" if (await provider_probe(chain)()).state == "down" else "u"
+        probe.cancel()
+        assert min(len(up) for up in seen.strip("u").replace("d", " ").split()) >= 15
 
 
 class TestMetrics:
