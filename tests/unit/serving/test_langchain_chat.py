@@ -186,7 +186,7 @@ def test_a_real_chain_stands_behind_it() -> None:
         assert "".join(str(chunk.content) for chunk in chat.stream("How many were late?")) == "Nine."
     told = [(attempt.provider, attempt.outcome) for attempt in attempts]
     assert told == [("broken", "ContextTooLong"), ("scripted", "answered")] * 2
-    with closing(AssayChat(chain=Chain([first, second]))) as chat, pytest.raises(ProvidersUnavailable):
+    with closing(AssayChat(chain=Chain([first]))) as chat, pytest.raises(ProvidersUnavailable):
         chat.invoke("How many were late?")
 
 
