@@ -96,6 +96,24 @@ class TestWrappers:
         assert {answer.provider for answer in answers} == {"b"}
         assert (len(dead.requests), chain.links[0].limit.running) == (8, 0)
 
+    @on_virtual_clock
+    async def test_nobody_queues_at_an_open_breaker(self) -> None:
+        """While all turns are taken at a provider that is left alone, the next one is asked without waiting."""
+        chain = Chain(
+            [ActingProvider(acts=[Act(wait_s=9.0)]), ActingProvider(name="b")],
+            board=Board.private(clock=virtual_ns),
+            concurrent_max=1,
+        )
+        busy = asyncio.create_task(chain.complete(request(60)))
+        await asyncio.sleep(0)
+        slot = chain.links[0].slot
+        assert (ticket := slot.enter(1)) is not None
+        slot.change(lambda circuit, now_ns: circuit.failed(now_ns, ticket, at_once=True))
+        started = virtual_ns()
+        assert (await chain.complete(request(60))).provider == "b"
+        assert virtual_ns() == started
+        await busy
+
     @pytest.mark.parametrize("streamed", [False, True])
     @on_virtual_clock
     async def test_one_probe_goes_through_the_limit(self, *, streamed: bool) -> None:
