@@ -107,7 +107,8 @@ class TestWrappers:
         busy = asyncio.create_task(chain.complete(request(60)))
         await asyncio.sleep(0)
         slot = chain.links[0].slot
-        assert (ticket := slot.enter(1)) is not None
+        ticket = slot.enter(1)
+        assert ticket is not None
         slot.change(lambda circuit, now_ns: circuit.failed(now_ns, ticket, at_once=True))
         started = virtual_ns()
         assert (await chain.complete(request(60))).provider == "b"
