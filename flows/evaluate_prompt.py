@@ -14,11 +14,12 @@ from evaluation.run import EvaluationStopped, Progress
 from evaluation.summary import table
 from flows.evaluation_outcome import Outcome, conclude, document, markdown
 from flows.prompt_evaluation import Answered, Order, Prepared, answer, prepare
-from flows.wiring import EvaluationServices, evaluation_services
+from flows.wiring import EvaluationServices, evaluation_services, measured_alone
 from registry.datasets import Split
 from registry.errors import JsonValue
 from registry.prompts.versions import PromotedVersion
 from registry.runs import Runs, RunsUnavailable
+from serving.settings import ServingSettings
 
 ARTIFACT_ROWS_MAX = 500
 
@@ -36,6 +37,7 @@ async def evaluate_prompt(
     tenant: str | None = None,
     against: str | None = None,
     resume: str | None = None,
+    provider: str | None = None,
 ) -> dict[str, JsonValue]:
     """Evaluate a prompt version on a ground truth and store the verdict as evidence.
 
@@ -46,15 +48,24 @@ async def evaluate_prompt(
         tenant: whose rows and documents; none: every row under its own tenant.
         against: NAME/VERSION to compare with; none: the version in production, if it has another content.
         resume: id of a stopped evaluation to go on with.
+        provider: who answers, alone; none: the first of ASSAY_PROVIDERS.
 
     Raises:
         AssayError: something is missing or down; what was answered is kept under the id that the log names.
     """
-    order = Order(prompt=prompt, dataset=dataset, split=split, tenant=tenant, against=against, resume=resume)
-    async with evaluation_services() as services:
-        settings = services.services.settings
+    settings = measured_alone(ServingSettings(), provider)
+    order = Order(
+        prompt=prompt,
+        provider=settings.providers[0],
+        dataset=dataset,
+        split=split,
+        tenant=tenant,
+        against=against,
+        resume=resume,
+    )
+    async with evaluation_services(settings) as services:
         prepared = await prepare(order, services, settings.home)
-        get_run_logger().info("evaluation %s: %d questions", prepared.id, len(prepared.rows))
+        get_run_logger().info("evaluation %s: %d questions to %s", prepared.id, len(prepared.rows), order.provider)
         try:
             candidate = await _answer(prepared, prepared.candidate, services)
             baseline = await _answer(prepared, prepared.baseline, services) if prepared.baseline else None
@@ -86,7 +97,7 @@ async def _conclude(
 async def _show(outcome: Outcome) -> None:
     """The verdict and the questions as artifacts, and an event for automations."""
     version = outcome.candidate.version
-    key = re.sub(r"[^a-z0-9]+", "-", f"evaluation-{version.name}-{version.version}")
+    key = re.sub(r"[^a-z0-9]+", "-", f"evaluation-{version.name}-{version.version}-{outcome.provider}")
     lines = table(
         outcome.prepared.rows,
         outcome.candidate.records,

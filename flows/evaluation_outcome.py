@@ -93,9 +93,7 @@ def _asked(records: Sequence[QuestionRecord]) -> tuple[str, str]:
     )
     if len(models) > 1:
         names = ", ".join(" ".join(model) for model in models)
-        raise MixedModels(
-            f"{names} answered, and evidence holds for one model; set ASSAY_PROVIDERS to one and run anew"
-        )
+        raise MixedModels(f"{names} answered, and evidence holds for one model; evaluate anew, without --resume")
     return models[0] if models else (NO_MODEL, NO_MODEL)
 
 
@@ -128,7 +126,7 @@ def _report(
     prepared: Prepared, candidate: Answered, baseline: Answered | None, ruling: Ruling, model: str
 ) -> RunReport:
     version, info = candidate.version, prepared.dataset.info
-    title = f"{version.name}/{version.version} on {info.name} ({prepared.order.split or 'all'})"
+    title = f"{version.name}/{version.version} with {model} on {info.name} ({prepared.order.split or 'all'})"
     metrics = {name: estimate.value for name, estimate in candidate.summary.metrics.items()}
     for bound in ("low", "high"):
         metrics |= {f"{name}_{bound}": getattr(each, bound) for name, each in candidate.summary.metrics.items()}

@@ -23,6 +23,8 @@ class Order:
 
     prompt: str
     """NAME@ALIAS or NAME/VERSION."""
+    provider: str
+    """Who answers, alone: evidence holds for one model."""
     dataset: str
     """NAME or NAME@HASH."""
     split: Split | None = "test"
@@ -145,6 +147,7 @@ async def answer(
         JournalMismatch: the evaluation to resume was about something else.
     """
     header = {
+        "provider": prepared.order.provider,
         "dataset": prepared.dataset.info.sha256,
         "split": prepared.order.split or "all",
         "tenant": prepared.order.tenant or "all",

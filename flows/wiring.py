@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from registry.corpus.search import document_passages
+from registry.errors import InvalidInput
 from registry.insights import Insight, Passage, Question
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.promoted import PromptHashes
@@ -65,10 +66,29 @@ class EvaluationServices:
         return passages
 
 
+def measured_alone(settings: ServingSettings, provider: str | None) -> ServingSettings:
+    """The settings with a chain of one: evidence holds for one model, so no other may help out.
+
+    Args:
+        settings: as the API would read them.
+        provider: who is measured, in the chain or not; None: the first of the chain.
+
+    Raises:
+        InvalidInput: that is more than one name.
+    """
+    alone = settings.model_copy(update={"chain": settings.providers[0] if provider is None else provider})
+    if len(alone.providers) > 1:
+        raise InvalidInput(f"{provider!r} is more than one provider; evaluate them one after the other")
+    return alone
+
+
 @asynccontextmanager
-async def evaluation_services(settings: ServingSettings | None = None) -> AsyncGenerator[EvaluationServices]:
-    """The serving code of this process, ready to be asked, with an audit log of its own."""
-    settings = settings or ServingSettings()
+async def evaluation_services(settings: ServingSettings) -> AsyncGenerator[EvaluationServices]:
+    """The serving code of this process, ready to be asked, with an audit log of its own.
+
+    Args:
+        settings: with the one provider to measure, as `measured_alone` gives them.
+    """
     services = await asyncio.to_thread(build, settings, role=EVALUATION)
     rest = MlflowRest(settings.mlflow_access)
     try:

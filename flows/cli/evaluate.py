@@ -15,6 +15,9 @@ METRICS = "ndcg@10,map,mrr,recall@100,precision@10"
 @app.command()
 def run(
     prompt: Annotated[str, typer.Option(help="NAME@ALIAS or NAME/VERSION.", show_default=False)],
+    provider: Annotated[
+        str | None, typer.Option(help="Who answers, alone; without it the first of ASSAY_PROVIDERS.")
+    ] = None,
     dataset: Annotated[str, typer.Option(help="NAME or NAME@HASH, see `assay datasets list`.")] = "sample",
     split: Annotated[
         Literal["dev", "test", "all"], typer.Option(help="Only `test` makes evidence; the others are for looking.")
@@ -34,6 +37,7 @@ def run(
 
     outcome = run_flow(
         prompt=prompt,
+        provider=provider,
         dataset=dataset,
         split=None if split == "all" else split,
         tenant=tenant,

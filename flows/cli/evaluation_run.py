@@ -8,10 +8,12 @@ import httpx
 import typer
 
 from flows.cli import console
+from flows.cli.prompt_actions import serving_models
 from flows.settings import FlowSettings
 from registry.datasets import Datasets, Split
-from registry.errors import Unavailable
+from registry.errors import InvalidInput, Unavailable
 from registry.prompts.versions import parse_reference
+from serving.settings import ServingSettings
 
 HEALTH_TIMEOUT_S = 3.0
 
@@ -25,6 +27,7 @@ class PrefectUnavailable(Unavailable):
 def run_flow(
     *,
     prompt: str,
+    provider: str | None,
     dataset: str,
     split: Split | None,
     tenant: str | None,
@@ -40,6 +43,7 @@ def run_flow(
     settings = FlowSettings()
     parse_reference(prompt)  # a slip of the pen is found now, not after the seconds that Prefect takes to import
     Datasets(settings.home).get(dataset)
+    _require_provider(provider)
     _require_prefect(settings.prefect_url)
     # Prefect reads these when it is imported; without a URL it would start a server of its own.
     os.environ.setdefault("PREFECT_API_URL", settings.prefect_url)
@@ -67,8 +71,27 @@ def run_flow(
 
         progress.set(tell)
         return asyncio.run(
-            evaluate_prompt(prompt=prompt, dataset=dataset, split=split, tenant=tenant, against=against, resume=resume)
+            evaluate_prompt(
+                prompt=prompt,
+                dataset=dataset,
+                split=split,
+                tenant=tenant,
+                against=against,
+                resume=resume,
+                provider=provider,
+            )
         )
+
+
+def _require_provider(provider: str | None) -> None:
+    """Refuse a provider that cannot be made: an unknown name, no key, no price."""
+    from flows.wiring import measured_alone
+
+    alone = measured_alone(ServingSettings(), provider)
+    try:
+        asyncio.run(serving_models(alone))
+    except InvalidInput as error:
+        raise InvalidInput(f"provider {alone.providers[0]!r} cannot be measured; {error.message}") from error
 
 
 def _require_prefect(url: str) -> None:

@@ -59,7 +59,7 @@ def evidence(version: PromotedVersion) -> tuple[Evidence, ...]:
 async def promote(name: str, version: int) -> tuple[Promotion, Policy]:
     """Promote a version with every model of the chain that this environment would serve."""
     settings = ServingSettings()
-    models = await _models(settings)
+    models = await serving_models(settings)
     async with _mlflow() as rest:
         found = await PromptSource(rest).find(PromptReference(name=name, version=version))
         policy = load_policy(settings.policies, found.template.use_case)
@@ -76,11 +76,16 @@ async def decide(policy: Policy) -> list[tuple[ServingModel, Decision]]:
     """
     version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
     found, now = evidence(version), time.time()
-    models = await _models(ServingSettings())
+    models = await serving_models(ServingSettings())
     return [(model, check(policy, version, model.provider, model.model, found, now)) for model in models]
 
 
-async def _models(settings: ServingSettings) -> list[ServingModel]:
+async def serving_models(settings: ServingSettings) -> list[ServingModel]:
+    """Provider and model of the chain, in its order.
+
+    Raises:
+        InvalidInput: a provider cannot be made: an unknown name, no key, no price.
+    """
     # The serving code is heavy, and a list of prompts needs none of it.
     from serving.providers.vendors import build_vendors
     from serving.wiring import provider_policy

@@ -11,7 +11,7 @@ from registry.prompts.policy import Policy, Requirement
 from registry.prompts.versions import PromotedVersion
 
 DAY_MS = 86_400_000
-REASONS_SHOWN = 3
+REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,17 +21,21 @@ class Kind:
     per_model: bool
     """True: it has to be shown with the very provider and model that will serve."""
     remedy: str
-    """How to get it; `{name}`, `{version}` and `{dataset}` are filled in."""
+    """How to get it; `{name}`, `{version}`, `{provider}` and `{dataset}` are filled in."""
+    failed: str
+    """What helps when it was shown and says FAIL; the same are filled in."""
 
 
 KINDS: Mapping[str, Kind] = {
     "lint": Kind(
         per_model=False,
         remedy="see `assay prompts show {name}/{version}`, mend the file and push it again",
+        failed="see `assay prompts show {name}/{version}`, mend the file and push it again",
     ),
     "evaluation": Kind(
         per_model=True,
-        remedy="run `assay evaluate run --prompt {name}/{version} --dataset {dataset}`",
+        remedy="run `assay evaluate run --prompt {name}/{version} --provider {provider}{dataset}`",
+        failed="improve the prompt and push it again, or leave {provider!r} out of ASSAY_PROVIDERS",
     ),
 }
 
@@ -102,13 +106,15 @@ def _problems(
         yield f"the policy asks for evidence of kind {requirement.kind!r}, which is unknown (known: {known})"
         return
     what = f"{requirement.kind} with {provider} {model}" if kind.per_model else requirement.kind
-    dataset = requirement.dataset or "DATASET"
-    remedy = kind.remedy.format(name=version.name, version=version.version, dataset=dataset)
+    dataset = f" --dataset {requirement.dataset}" if requirement.dataset else ""
+    names = {"name": version.name, "version": version.version, "provider": provider, "dataset": dataset}
+    remedy, failed = kind.remedy.format(**names), kind.failed.format(**names)
     if found is None:
         yield f"no {what} for this content; {remedy}"
         return
     if found.verdict != "PASS":
-        yield f"the newest {what} says {found.verdict}{_reason(found)}; {remedy}"
+        yield f"the newest {what} says {found.verdict}{_reason(found)}; {failed if found.verdict == 'FAIL' else remedy}"
+        return  # its reasons name the floors that it misses
     days = requirement.max_age_days
     if days is not None and now * 1000 - found.created_ms > days * DAY_MS:
         yield f"the newest {what} is older than {days:g} days; {remedy}"
@@ -117,7 +123,7 @@ def _problems(
         if value is None:
             yield f"the newest {what} did not measure {name!r}, which has a floor; {remedy}"
         elif not value >= floor:
-            yield f"{name!r} is {value:.3f} in the newest {what}, below {floor:g}; improve the prompt and push it again"
+            yield f"{name!r} is {value:.3f} in the newest {what}, below {floor:g}; {failed}"
 
 
 def _metric(found: Evidence, name: str) -> float | None:

@@ -82,7 +82,7 @@ async def test_evidence_made_with_a_vendor_lets_its_model_serve(services: Evalua
     relevant = [{"document": "parcels.md", "quote": "Nine of ten parcels arrived.", "grade": 3}]
     row = {"id": "q", "question": "How many parcels arrived?", "split": "test", "tenant": "acme", "relevant": relevant}
     Datasets(home).add("d", [GroundTruthRow.model_validate(row)])
-    prepared = await prepare(Order(prompt="insights/1", dataset="d"), services, home)
+    prepared = await prepare(Order(prompt="insights/1", provider="openai", dataset="d"), services, home)
     candidate = await answer(prepared, prepared.candidate, services, home, lambda _: None)
     runs: Any = FakeRuns()
     conclude(prepared, candidate, None, services, runs)

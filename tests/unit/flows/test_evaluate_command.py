@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.cli import datasets, evaluate
+from flows.wiring import measured_alone
 from registry.errors import InvalidInput
+from serving.settings import ServingSettings
 
 
 def run(app: Any, *arguments: object) -> Result:
@@ -82,6 +84,31 @@ def test_a_broken_dataset_is_named(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text("{}\n")
     with pytest.raises(InvalidInput, match=r"d\.jsonl: line 1"):
         run(datasets.app, "import", tmp_path / "d.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("provider", "sentence"),
+    [
+        ("banana", "none of: extractive, scripted, anthropic, openai, local"),
+        ("openai", "set OPENAI_API_KEY"),
+        ("extractive,local", "more than one provider"),
+    ],
+)
+def test_a_provider_that_cannot_be_measured_is_refused_before_prefect_is_asked(
+    provider: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown name gets the known ones, a known one what it lacks; a list is no provider."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    run(datasets.app, "import")
+    with pytest.raises(InvalidInput, match=sentence):
+        run(evaluate.app, "run", "--prompt", "insights/1", "--provider", provider)
+
+
+@pytest.mark.parametrize(("provider", "asked"), [(None, "extractive"), ("openai", "openai"), ("local", "local")])
+def test_one_provider_is_measured_alone(provider: str | None, asked: str) -> None:
+    """The first of the chain unless told, whoever else stands in it, so that no fallback answers."""
+    settings = ServingSettings(chain="extractive,openai")
+    assert measured_alone(settings, provider).providers == (asked,)
 
 
 def test_a_wrong_reference_is_found_before_prefect_is_asked() -> None:

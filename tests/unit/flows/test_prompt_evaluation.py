@@ -9,6 +9,7 @@ import pytest
 from fakes.fake_insights import FakeTarget, fake_insight
 from fakes.fake_serving import prompt_version
 
+from evaluation.journal import JournalMismatch
 from evaluation.run import EvaluationStopped
 from flows.evaluation_outcome import MixedModels, Outcome, conclude, document, markdown
 from flows.prompt_evaluation import Order, answer, prepare
@@ -114,7 +115,10 @@ def services(database: Database, tmp_path: Path) -> FakeServices:
 async def evaluate(services: FakeServices, runs: FakeRuns, **order: Any) -> Outcome:
     """One evaluation from start to end."""
     prepared = await prepare(
-        Order(**{"prompt": "insights@candidate", "dataset": "d"} | order), services, services.home, services.new_id
+        Order(**{"prompt": "insights@candidate", "provider": "fake", "dataset": "d"} | order),
+        services,
+        services.home,
+        services.new_id,
     )
     candidate = await answer(prepared, prepared.candidate, services, services.home, lambda _: None)
     baseline = None
@@ -231,6 +235,13 @@ async def test_a_stopped_evaluation_goes_on_where_it_was(services: FakeServices)
     outcome = await evaluate(services, FakeRuns(), resume="000000000001")
     assert services.targets[1].asked == ["beta 0?", "beta 1?", "beta 2?"]
     assert outcome.ruling.verdict == "PASS"
+
+
+async def test_another_provider_does_not_go_on_where_one_stopped(services: FakeServices) -> None:
+    """Evidence holds for one model: answers of one provider are not completed by another."""
+    await evaluate(services, FakeRuns())
+    with pytest.raises(JournalMismatch, match="differs in provider"):
+        await evaluate(services, FakeRuns(), resume="000000000001", provider="other")
 
 
 async def test_a_dead_target_stops_it(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_other_evidence_does_not_count(other: dict[str, Any]) -> None:
     assert not decision.allowed
     (sentence,) = decision.missing
     assert sentence.startswith("no evaluation with extractive extractive-1 for this content; ")
-    assert sentence.endswith("run `assay evaluate run --prompt brief/7 --dataset DATASET`")
+    assert sentence.endswith("run `assay evaluate run --prompt brief/7 --provider extractive`")
 
 
 def test_the_newest_evidence_counts() -> None:
@@ -85,6 +85,14 @@ def test_only_a_pass_passes(verdict: str) -> None:
     """Too few cases to tell is not a pass, and the reasons are passed on."""
     (sentence,) = decide(shown(verdict=verdict, details={"reasons": ["too few questions"]})).missing
     assert f"says {verdict} (too few questions)" in sentence
+
+
+def test_a_failed_floor_is_told_once() -> None:
+    """An evaluation that failed for a floor gives its reason, and the floor is not held against it again."""
+    details = {"metrics": {"ndcg@10": 0.1}, "reasons": ["ndcg@10 is 0.100, below its floor of 0.5"]}
+    (sentence,) = decide(shown(verdict="FAIL", details=details), floors={"ndcg@10": 0.5}).missing
+    assert sentence.count("ndcg@10") == 1
+    assert sentence.endswith("improve the prompt and push it again, or leave 'extractive' out of ASSAY_PROVIDERS")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +128,7 @@ def test_an_unknown_kind_refuses() -> None:
 def test_a_policy_may_insist_on_a_dataset() -> None:
     """Evidence from another dataset does not count, and the remedy names the right one."""
     (sentence,) = decide(shown(), dataset="held-out").missing
-    assert "--dataset held-out" in sentence
+    assert "--provider extractive --dataset held-out`" in sentence
     assert decide(shown(dataset="held-out"), dataset="held-out").allowed
 
 
