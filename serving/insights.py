@@ -34,6 +34,8 @@ from serving.spending import Spending
 
 NO_DOCUMENTS = "This tenant has no documents yet, so there is nothing to answer from."
 NO_MATCH = "None of this tenant's documents match the filters, so there is nothing to answer from."
+LAST_WORD_S, LAST_WORD_SHARE = 0.02, 0.05
+"""How long before the deadline providers end: the smaller of 20 ms and a twentieth of the time."""
 NOBODY = "none"
 """Provider and model of an answer that no model wrote."""
 
@@ -115,15 +117,16 @@ class Insights:
         )
         seconds = question.deadline_s or self._deadline_s
         deadline = asyncio.get_running_loop().time() + seconds  # the intent's writing counts
+        last_word = deadline - min(LAST_WORD_S, LAST_WORD_SHARE * seconds)
         async with self._calls.entry(call) as entry:
-            async with _until(deadline, seconds):
+            async with _until(deadline, last_word, seconds):
                 version = self._version(call, prompt)
                 with self._metrics.stage("retrieve"):
                     passages = await self._retrieve(call.tenant, question, version.template)
                 if not passages and not question.metrics:
                     draft, spent = self._nothing_to_go_on(call, version), Spending()
                 else:
-                    request = self._render(call, version, passages, deadline)
+                    request = self._render(call, version, passages, last_word)
                     if tell is not None:
                         await tell(Begun(id=call.id, use_case=question.use_case, prompt=_prompt_ref(version)))
                     with self._metrics.stage("complete"):
@@ -248,22 +251,24 @@ def _tenant_of(caller: Principal, named: str | None) -> str:
 
 
 @asynccontextmanager
-async def _until(end: float, seconds: float) -> AsyncGenerator[None]:
-    """Stop the work when its time of some `seconds` is over, at `end` on the running loop's clock."""
+async def _until(end: float, last_word: float, seconds: float) -> AsyncGenerator[None]:
+    """Stop the work when its time of some `seconds` is over, at `end` on the running loop's clock.
+
+    Providers have until `last_word`, so that they can tell who was asked and was silent.
+    """
     limit = asyncio.timeout_at(end)
-    too_late = f"no answer within {seconds:g} s; allow more with deadline_s"
     try:
         async with limit:
             yield
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise DeadlineExceeded(too_late) from error
+        raise DeadlineExceeded(f"no answer within {seconds:g} s; allow more with deadline_s") from error
     except ProviderError as error:
         # The providers watch the same clock, and may notice a moment earlier.
-        if asyncio.get_running_loop().time() < end - TIMER_SLACK_S:
+        if asyncio.get_running_loop().time() < last_word - TIMER_SLACK_S:
             raise
-        raise DeadlineExceeded(too_late, **error.details) from error
+        raise DeadlineExceeded(f"no answer within {seconds:g} s: {error.message}", **error.details) from error
 
 
 def _outcome_body(call: Call, draft: Draft, spent: Spending) -> dict[str, JsonValue]:

@@ -15,7 +15,8 @@ from serving.metrics import SHARED_DIRECTORY
 from serving.providers.base import Provider
 from serving.providers.vendors import build_vendors
 from serving.settings import ServingSettings
-from serving.wiring import BOARD_FILE, load_policies, provider_policy
+from serving.telemetry import require_collector
+from serving.wiring import load_policies, provider_policy
 
 GRACE_S = 20
 """How long calls in flight may go on after the process is told to stop."""
@@ -36,8 +37,7 @@ def run(*, port: int | None = None, workers: int = 1) -> None:
     """
     settings = ServingSettings()
     settings.require_guards()
-    _require_startable(settings)
-    (settings.home / BOARD_FILE).unlink(missing_ok=True)  # what the last run thought of the providers
+    require_startable(settings)
     if workers > 1:
         _share_metrics(settings.home / "run" / "metrics")
     options: dict[str, Any] = {}
@@ -62,8 +62,13 @@ def run(*, port: int | None = None, workers: int = 1) -> None:
     )
 
 
-def _require_startable(settings: ServingSettings) -> None:
-    """Find here, once, what would make every worker fail and be started again for ever."""
+def require_startable(settings: ServingSettings) -> None:
+    """Find here, once, what would make every worker fail and be started again for ever.
+
+    Raises:
+        AssayError: a key, a policy, a provider's setting or the database cannot be used.
+    """
+    require_collector(settings.otlp_endpoint)
     for secret in (settings.master_key, settings.webhook_secret, settings.engine_key):
         del secret  # reading it is the check
     load_policies(settings.policies)
@@ -77,7 +82,23 @@ async def _close(vendors: Sequence[Provider]) -> None:
 
 
 def _share_metrics(directory: Path) -> None:
-    """An empty directory for the workers' numbers; the workers inherit the variable that names it."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    os.environ[SHARED_DIRECTORY] = str(directory)
+    """A directory for the numbers of this server's workers, who inherit the variable that names it.
+
+    Each server has its own, named by its process; those of servers that ended are removed.
+    """
+    for left in directory.glob("[0-9]*"):
+        if not _is_alive(int(left.name)):
+            shutil.rmtree(left, ignore_errors=True)
+    own = directory / str(os.getpid())
+    own.mkdir(parents=True)
+    os.environ[SHARED_DIRECTORY] = str(own)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()

@@ -30,14 +30,9 @@ def build_telemetry(endpoint: str | None) -> Telemetry | None:
     Raises:
         InvalidInput: the endpoint is no such URL, or the extra is not installed.
     """
+    require_collector(endpoint)
     if endpoint is None:
         return None
-    if not _is_base_url(endpoint):
-        # The value is not quoted: such URLs carry passwords.
-        raise InvalidInput(
-            "ASSAY_OTLP_ENDPOINT has to be the base URL of a collector without a query, e.g. 'http://127.0.0.1:4318'; "
-            "a key goes into OTEL_EXPORTER_OTLP_HEADERS"
-        )
     try:
         from serving.otel import OtlpTelemetry  # noqa: PLC0415 - half a second and 20 MB that most processes never need
     except ImportError as error:
@@ -45,6 +40,20 @@ def build_telemetry(endpoint: str | None) -> Telemetry | None:
             f"ASSAY_OTLP_ENDPOINT is set and {error.name!r} is missing; install it with: pip install 'assay[telemetry]'"
         ) from error
     return OtlpTelemetry(endpoint)
+
+
+def require_collector(endpoint: str | None) -> None:
+    """Refuse what cannot be a collector's address, before anything is started.
+
+    Raises:
+        InvalidInput: it is no base URL.
+    """
+    if endpoint is not None and not _is_base_url(endpoint):
+        # The value is not quoted: such URLs carry passwords.
+        raise InvalidInput(
+            "ASSAY_OTLP_ENDPOINT has to be the base URL of a collector without a query, e.g. 'http://127.0.0.1:4318'; "
+            "a key goes into OTEL_EXPORTER_OTLP_HEADERS"
+        )
 
 
 def _is_base_url(text: str) -> bool:

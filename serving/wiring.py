@@ -39,6 +39,8 @@ from serving.telemetry import Telemetry, build_telemetry
 
 logger = logging.getLogger(__name__)
 
+SERVE = "serve"
+"""The role of a process that answers apps; others, as an evaluation, judge providers by themselves."""
 POLICIES_MAX = 200
 BOARD_FILE = Path("run", "providers.board")
 """In home: what the workers of this node know together about each provider."""
@@ -98,7 +100,7 @@ class Services:
 def build(
     settings: ServingSettings,
     *,
-    role: str = "serve",
+    role: str = SERVE,
     vendors: Sequence[Provider] | None = None,
     corpus: Corpus | None = None,
     promoted: PromptStore | None = None,
@@ -121,18 +123,20 @@ def build(
         opened.callback(database.close)
         log = AuditLog.open(settings.home / "audit", role)
         opened.callback(log.close)
-        board = Board.shared(settings.home / BOARD_FILE)
+        # What an evaluation meets must neither open the breakers of those who serve nor count as their service.
+        board = Board.shared(settings.home / BOARD_FILE) if role == SERVE else Board.private()
         opened.callback(board.close)
         services = _connect(
             settings,
-            policies,
-            database,
-            log,
-            board,
-            vendors or build_vendors(settings.providers, provider_policy(settings)),
-            corpus
+            is_serving=role == SERVE,
+            policies=policies,
+            database=database,
+            log=log,
+            board=board,
+            vendors=vendors or build_vendors(settings.providers, provider_policy(settings)),
+            corpus=corpus
             or Corpus(settings.qdrant_url, settings.engine_key, load_embedder(settings.home / "cache" / "embedder")),
-            promoted or PromotedPrompts(settings.mlflow_access, settings.home, database),
+            promoted=promoted or PromotedPrompts(settings.mlflow_access, settings.home, database),
         )
         opened.pop_all()
         return services
@@ -140,6 +144,8 @@ def build(
 
 def _connect(
     settings: ServingSettings,
+    *,
+    is_serving: bool,
     policies: Mapping[str, Policy],
     database: Database,
     log: AuditLog,
@@ -151,10 +157,15 @@ def _connect(
     metrics = Metrics()
     history = ProviderHistory(database)
     telemetry = build_telemetry(settings.otlp_endpoint)
+    observers = (
+        metrics.observe_attempt,
+        history.observe if is_serving else None,
+        telemetry.observe if telemetry else None,
+    )
     providers = Chain(
         vendors,
         board=board,
-        observers=(metrics.observe_attempt, history.observe, *([telemetry.observe] if telemetry else [])),
+        observers=[observer for observer in observers if observer is not None],
         count=metrics.count_provider_event,
         hedge=settings.hedge,
         concurrent_max=settings.provider_concurrency,

@@ -62,8 +62,8 @@ class Board:
     def shared(cls, path: Path, clock: Callable[[], int] = time.monotonic_ns) -> Self:
         """The board of this node's workers, in the file `path`; a private one when the file cannot be used.
 
-        A file that is not ours, or was written before the machine started, is begun anew. Whoever starts the workers
-        removes the file of the last run first.
+        A file that is not ours, or was written before the machine started, is begun anew. It outlives its workers: what
+        they knew of a dead provider spares those who come after them, and heals by itself within a cool-down.
         """
         try:
             return cls._mapped(path, clock)

@@ -77,18 +77,20 @@ def _anthropic(policy: ProviderPolicy) -> Provider:
     if policy.anthropic_api_key is None or not policy.anthropic_api_key.get_secret_value():
         raise InvalidInput("ASSAY_PROVIDERS names 'anthropic'; set ANTHROPIC_API_KEY")
     model = _priced("anthropic", policy.anthropic_model)
+    base_url = _address("ANTHROPIC_BASE_URL", policy.anthropic_base_url)
     from serving.providers.anthropic import Anthropic  # noqa: PLC0415 - see above
 
-    return Anthropic(api_key=policy.anthropic_api_key, model=model, base_url=policy.anthropic_base_url)
+    return Anthropic(api_key=policy.anthropic_api_key, model=model, base_url=base_url)
 
 
 def _openai(policy: ProviderPolicy) -> Provider:
     if policy.openai_api_key is None or not policy.openai_api_key.get_secret_value():
         raise InvalidInput("ASSAY_PROVIDERS names 'openai'; set OPENAI_API_KEY (any word, if the server wants none)")
     model = _priced("openai", policy.openai_model)
+    given = _address("OPENAI_BASE_URL", policy.openai_base_url)
     from serving.providers.openai import OPENAI_URL, OpenAI  # noqa: PLC0415 - see above
 
-    base_url = policy.openai_base_url or OPENAI_URL
+    base_url = given or OPENAI_URL
     api = policy.openai_api
     if api == "auto":
         api = "responses" if urlsplit(base_url).hostname == urlsplit(OPENAI_URL).hostname else "chat"
@@ -99,6 +101,21 @@ def _local(policy: ProviderPolicy) -> Provider:
     from serving.providers.openai import OpenAI  # noqa: PLC0415 - see above
 
     return OpenAI(name="local", api_key=SecretStr("local"), model=policy.local_model, base_url=policy.local_base_url)
+
+
+def _address(setting: str, url: str | None) -> str | None:
+    """The URL, when it can be one: a mistake here would look like a vendor that never answers."""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound:
+        # Not quoted: such URLs may carry passwords.
+        raise InvalidInput(f"{setting} has to be an http or https URL, e.g. 'https://models.example/v1'")
+    return url
 
 
 def _priced(vendor: str, model: str | None) -> str:
