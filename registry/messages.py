@@ -89,13 +89,33 @@ class Attempt:
     streamed: bool = False
     """The answer was asked for piece by piece."""
     first_byte_s: float | None = None
-    """From asking to the first piece of a streamed answer; None when nothing was streamed."""
+    """From asking until a streamed answer began, with text, shown or held back, or reasoning; None when none did."""
     request_id: str | None = None
     """The vendor's id of the call, for support cases."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What is known of an attempt while it runs: a vendor's door writes it, who ends the attempt early bills by it."""
+
+    model: str | None = None
+    """The model that answers, as the vendor names it; None until it says."""
+    request_id: str | None = None
+    """The vendor's id of the call; None until it says."""
+    usage: Usage | None = None
+    """What the vendor has counted so far; None until it says. Its output may lag behind what it wrote."""
+    written_bytes: int = 0
+    """Of the answer's text and the reasoning that have arrived, shown or held back, in UTF-8."""
+    began: bool = False
+    """The model is at work on the answer: a first piece of text, shown or held back, or of reasoning has arrived."""
+
+
 def _nobody(_: Attempt) -> None:
     """For requests whose attempts nobody counts."""
+
+
+def _unseen() -> None:
+    """For requests whose beginning nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +136,13 @@ class CompletionRequest:
     deadline: float = math.inf
     """When the answer has to be there, in seconds on the running event loop's clock (`loop.time()`)."""
     first_delta_deadline: float = math.inf
-    """When the first piece of a streamed answer has to be there, on the same clock: another provider stands ready."""
+    """When a streamed answer has to begin (see `on_begin`), on the same clock: another provider stands ready."""
     on_attempt: Callable[[Attempt], None] = _nobody
     """Told of every attempt when it ends, also of a failed, cancelled or hedged one: what the caller is billed."""
+    on_begin: Callable[[], None] = _unseen
+    """Told once an attempt when a streamed answer begins: its first text, also one held back, or reasoning."""
+    progress: Progress | None = None
+    """Filled in while the one attempt runs that this request is for; None when nobody reads it."""
 
     @property
     def start_deadline(self) -> float:

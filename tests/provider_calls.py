@@ -12,9 +12,10 @@ from fakes.fake_vendor_faults import Plan
 from pydantic import SecretStr
 
 from registry.insights import MetricPoint, MetricSeries, Passage
-from registry.messages import Completion, CompletionRequest, Delta, Material, Message, StreamEvent
+from registry.messages import Attempt, Completion, CompletionRequest, Delta, Material, Message, StreamEvent
 from serving.providers.anthropic import Anthropic
 from serving.providers.base import Provider
+from serving.providers.metering import Metered
 from serving.providers.openai import OpenAI
 
 KEY = "sk-planted-secret"
@@ -128,13 +129,19 @@ async def call(wire: Wire, fault: Plan, request: CompletionRequest = REQUEST, *,
 
 @asynccontextmanager
 async def at_vendor(wire: Wire, fault: Plan = "none", **options: Any) -> AsyncGenerator[tuple[Provider, FakeVendor]]:
-    """An adapter and the vendor it talks to, both closed at the end."""
+    """An adapter, metered, and the vendor it talks to, both closed at the end."""
     async with FakeVendor(fault) as vendor:
-        provider = network_provider(wire, vendor, **options)
+        provider = Metered(network_provider(wire, vendor, **options))  # which ends attempts in time
         try:
             yield provider, vendor
         finally:
             await provider.aclose()
+
+
+def noted(request: CompletionRequest) -> tuple[CompletionRequest, list[Attempt]]:
+    """The request, and the attempts at it as they end."""
+    attempts: list[Attempt] = []
+    return replace(request, on_attempt=attempts.append), attempts
 
 
 def within(seconds: float, request: CompletionRequest = REQUEST) -> CompletionRequest:

@@ -133,11 +133,14 @@ class Messages:
         reply.stop = _STOPS.get(str(document.get("stop_reason")), "other")
 
     def read_event(self, event: Event, reply: Reply) -> None:
-        """From message_start to message_stop; pings, blocks that open and close, and thinking are read over."""
+        """From message_start to message_stop; pings and blocks that close are read over."""
         document: dict[str, Any] = orjson.loads(event.data)
         match document.get("type", event.name):
             case "content_block_delta":
                 reply.add(document["delta"].get("text"))
+                reply.think(document["delta"].get("thinking"))
+            case "content_block_start":
+                reply.begin()  # thinking that is not shown begins, and ends, so
             case "message_start":
                 _read_head(document["message"], reply)
             case "message_delta":

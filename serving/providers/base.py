@@ -24,6 +24,8 @@ from typing import Protocol
 from registry.errors import JsonValue, Unavailable
 from registry.messages import Completion, CompletionRequest, StreamEvent, Usage
 
+ATTEMPT_S_MAX = 120.0
+"""No attempt takes longer, however far the deadline is."""
 PING_S_MAX = 5.0
 RETRY_AFTER_S_MAX = 3_600.0
 """A vendor that asks for more than an hour is taken to mean an hour."""
@@ -43,7 +45,7 @@ class Provider(Protocol):
         ...
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        """Answer before `request.deadline`; a vendor's door makes one attempt, never logs content.
+        """Answer; a vendor's door makes one attempt, never logs content, and leaves the deadline to `Metered`.
 
         Raises:
             ProviderError: one of the tree above.

@@ -4,11 +4,10 @@ Not on the path of `POST /v1/insights`: importing LangChain costs a second. Need
 `platform` brings. The other direction, the chain as a chat model, is `serving.providers.langchain_chat`.
 """
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, cast
 
 from langchain_core import exceptions as langchain
@@ -33,7 +32,7 @@ from serving.providers.base import (
 )
 from serving.providers.replies import Reply, count
 from serving.providers.structured import compiled
-from serving.providers.transport import attempt_end, identifier, vendor_error
+from serving.providers.transport import identifier, vendor_error
 
 logger = logging.getLogger(__name__)
 
@@ -90,17 +89,15 @@ class FromLangChain:
             logger.warning("provider %s retries by itself, unseen and unbilled; build it with max_retries=0", name)
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        """Ask once; a model that only knows synchronous calls works on in its thread when the deadline has passed.
+        """Ask once; a model that only knows synchronous calls works on in its thread when the attempt was ended.
 
         Raises:
             ProviderError: translated from LangChain's errors, or from the status that an unknown error carries.
         """
-        ends = attempt_end(request.deadline)
         asked, reading = self._prepare(request)
         with translate({Exception: self._meaning}):
-            async with asyncio.timeout_at(ends):
-                with tracing_context(enabled=False):
-                    message = await asked.ainvoke(_messages(request), **self._options(request))
+            with tracing_context(enabled=False):
+                message = await asked.ainvoke(_messages(request), **self._options(request))
             reading.add(message)
         return reading.completion()
 
@@ -110,16 +107,13 @@ class FromLangChain:
         Raises:
             ProviderError: as `complete`.
         """
-        ends = attempt_end(request.deadline)
         asked, reading = self._prepare(request)
-        with reading.marked(), translate({Exception: self._meaning}):
+        with translate({Exception: self._meaning}):
             messages = asked.astream(_messages(request), **self._options(request))
             async with aclosing(cast("AsyncGenerator[BaseMessage]", messages)):
                 while True:
-                    # One limit a piece: a limit around a `yield` would interrupt the reader.
-                    async with asyncio.timeout_at(ends):
-                        with tracing_context(enabled=False):
-                            message = await anext(messages, None)
+                    with tracing_context(enabled=False):
+                        message = await anext(messages, None)
                     if message is None:
                         break
                     if piece := reading.add(message):
@@ -189,6 +183,7 @@ class _Reading:
             self._reply.add(arguments)
         if isinstance(message, AIMessage) and message.usage_metadata:
             self._usage = add_usage(self._usage, message.usage_metadata)
+            self._words.usage = self._arguments.usage = _tokens(self._usage)
         said = message.response_metadata
         for reply in (self._words, self._arguments):
             reply.name_model(said.get("model_name") or said.get("model"))
@@ -200,18 +195,7 @@ class _Reading:
 
     def completion(self) -> Completion:
         """The whole answer."""
-        self._reply.usage = None if self._usage is None else _tokens(self._usage)
         return self._reply.completion()
-
-    @contextmanager
-    def marked(self) -> Generator[None]:
-        """Tell an error that ends the answer what is known of it."""
-        try:
-            yield
-        except ProviderError as error:
-            self._reply.usage = None if self._usage is None else _tokens(self._usage)
-            self._reply.mark(error)
-            raise
 
     def rest(self, completion: Completion) -> str:
         """What of it was held back."""

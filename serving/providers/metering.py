@@ -1,7 +1,8 @@
 """Sees every attempt at a vendor, however it ends, and tells what it cost: the innermost wrapper.
 
-It is also where time ends: an attempt is stopped at the request's deadline, or after ATTEMPT_S_MAX without one,
-whatever the vendor's door does.
+It is also where time ends, and the only place: an attempt is stopped at the request's deadline, or after
+ATTEMPT_S_MAX without one, whatever the vendor's door does. A second timer inside of it would strike in the same moment
+and make the same end look like another one.
 """
 
 import asyncio
@@ -10,14 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from registry.messages import Attempt, Completion, CompletionRequest, Delta, StreamEvent, Usage
-from serving.providers.base import Garbled, Provider, ProviderError, TimedOut, Unreachable
+from registry.messages import Attempt, Completion, CompletionRequest, Delta, Progress, StreamEvent, Usage
+from serving.providers.base import ATTEMPT_S_MAX, Garbled, Provider, ProviderError, TimedOut, Unreachable
 from serving.providers.tokens import BYTES_PER_TOKEN, estimated_tokens
 from serving.providers.wrapper import Wrapper
 
 logger = logging.getLogger(__name__)
 
-ATTEMPT_S_MAX = 120.0
 TIMER_SLACK_S = 0.005
 """uvloop's timers and clock count whole milliseconds."""
 MAY_BILL = (TimedOut, Unreachable, Garbled)
@@ -28,9 +28,10 @@ Observer = Callable[[Attempt], None]
 class Metered(Wrapper):
     """Tells the request's `on_attempt` and every observer of each attempt, exactly once.
 
-    Usage is what the vendor reported, with the answer or with the error; a vendor's door reports none used where the
+    Usage is what the vendor reported, with the answer, with the error, or at the start of an answer that was left
+    (`Progress`), its output raised to an estimate of what was written; a vendor's door reports none used where the
     vendor was not reached. Where nothing is reported: an estimate when the vendor may have worked (cancelled, timed
-    out, broken off, unreadable), of the prompt and of what was streamed; nothing when it refused to begin.
+    out, broken off, unreadable), of the prompt and of what was written; nothing when it refused to begin.
     """
 
     def __init__(self, inner: Provider, observers: Sequence[Observer] = ()) -> None:
@@ -45,7 +46,7 @@ class Metered(Wrapper):
         """
         meter = _Meter(self.inner, request, self._observers, streamed=False)
         try:
-            async with asyncio.timeout_at(meter.end):
+            async with meter.limit():
                 completion = await self.inner.complete(meter.request)
         except TimeoutError:
             raise meter.timed_out() from None
@@ -56,7 +57,7 @@ class Metered(Wrapper):
         return completion
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
-        """Make the attempt piece by piece; each has to come before the deadline, the first before its own.
+        """Make the attempt piece by piece; each before the deadline, and the beginning before its own.
 
         Raises:
             TimedOut: a deadline came first.
@@ -65,7 +66,7 @@ class Metered(Wrapper):
         meter = _Meter(self.inner, request, self._observers, streamed=True)
         try:
             async with aclosing(self.inner.stream(meter.request)) as events:
-                while isinstance(event := await self._next(events, meter.end), Delta):
+                while isinstance(event := await self._next(events, meter), Delta):
                     meter.streamed(event.text)
                     yield event
                 meter.answered(event)
@@ -76,9 +77,9 @@ class Metered(Wrapper):
             meter.failed(error)
             raise
 
-    async def _next(self, events: AsyncGenerator[StreamEvent], end: float) -> StreamEvent:
+    async def _next(self, events: AsyncGenerator[StreamEvent], meter: "_Meter") -> StreamEvent:
         # One limit a piece: a limit around a `yield` would interrupt the reader, not the vendor.
-        async with asyncio.timeout_at(end):
+        async with meter.limit():
             event = await anext(events, None)
         if event is None:
             raise Unreachable(f"{self.name} ended its stream before the answer was whole")
@@ -99,18 +100,41 @@ class _Meter:
         self._first_byte_s: float | None = None
         self._streamed_bytes = 0
         self._told = False
+        self._progress = Progress()
+        self._on_begin = request.on_begin
+        self._timer: asyncio.Timeout | None = None
         self._last = min(request.deadline, self._started + ATTEMPT_S_MAX)
         self.end = min(self._last, request.first_delta_deadline)
-        """When the next event has to be there."""
+        """When the answer, or its beginning, has to be there."""
         if self.end <= self._started:
             raise TimedOut(f"no time was left to ask {provider.name}")
-        self.request = request if request.deadline <= self._last else replace(request, deadline=self._last)
+        self.request = replace(request, deadline=self._last, on_begin=self.began, progress=self._progress)
+
+    def limit(self) -> asyncio.Timeout:
+        """The limit on what is awaited next; it moves to the attempt's own when the answer begins.
+
+        Raises:
+            TimeoutError: the time is over: a piece that is there already is never waited for, and no timer strikes.
+        """
+        if self._clock() >= self.end:
+            raise TimeoutError
+        self._timer = asyncio.timeout_at(self.end)
+        return self._timer
+
+    def began(self) -> None:
+        """The model is at work on the answer, whether or not there is something to show."""
+        if not self._streamed or self._first_byte_s is not None:
+            return
+        self._first_byte_s = self._clock() - self._started
+        self.end = self._last
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(self.end)
+        self._on_begin()
 
     def streamed(self, text: str) -> None:
         """A piece of the answer arrived."""
-        if self._first_byte_s is None:
-            self._first_byte_s = self._clock() - self._started
-            self.end = self._last
+        self._timer = None  # it is over: nothing is awaited while the reader has the piece
+        self.began()
         self._streamed_bytes += len(text.encode("utf-8", "replace"))
 
     def answered(self, completion: Completion) -> None:
@@ -132,16 +156,25 @@ class _Meter:
         if isinstance(error, asyncio.CancelledError) and self._clock() >= self.end - TIMER_SLACK_S:
             # The caller's own limit struck in the same moment: the vendor had all the time there was.
             outcome = TimedOut.__name__
-        known = error if isinstance(error, ProviderError) else ProviderError("")
-        usage, estimated = known.usage or Usage(), known.usage_estimated
-        worked = cancelled or self._first_byte_s is not None or isinstance(error, MAY_BILL)
-        if known.usage is None and worked:
-            usage, estimated = self._estimate(), True
-        self._tell(outcome, usage, known.model, known.request_id, estimated=estimated)
+        said = error if isinstance(error, ProviderError) else ProviderError("")
+        known = self._progress
+        usage, estimated = said.usage, said.usage_estimated
+        if usage is None:
+            worked = cancelled or self._first_byte_s is not None or isinstance(error, MAY_BILL)
+            usage, estimated = self._used(worked=worked)
+        self._tell(outcome, usage, said.model or known.model, said.request_id or known.request_id, estimated=estimated)
 
-    def _estimate(self) -> Usage:
+    def _used(self, *, worked: bool) -> tuple[Usage, bool]:
+        """What an answer that was never finished has used, and whether that is an estimate."""
+        written = -(-max(self._streamed_bytes, self._progress.written_bytes) // BYTES_PER_TOKEN)
+        counted = self._progress.usage
+        if counted is not None:
+            # What was counted at the start of a stream does not hold what was written since.
+            return replace(counted, output=max(counted.output, written)), written > counted.output
+        if not worked:
+            return Usage(), False
         prompt = (message.content for message in self.request.messages)
-        return Usage(input=estimated_tokens(*prompt), output=-(-self._streamed_bytes // BYTES_PER_TOKEN))
+        return Usage(input=estimated_tokens(*prompt), output=written), True
 
     def _tell(self, outcome: str, usage: Usage, model: str | None, request_id: str | None, *, estimated: bool) -> None:
         if self._told:

@@ -1,4 +1,4 @@
-"""One model behind a URL, asked through a vendor's SDK: one attempt, whole or streamed, inside its deadline.
+"""One model behind a URL, asked through a vendor's SDK: one attempt, whole or streamed; `Metered` ends it in time.
 
 The SDKs send (keys, addresses, headers, connections); what comes back is read here from the raw document, because
 compatible servers leave out fields that the SDKs' models promise, and because one model object for each event of a
@@ -7,27 +7,19 @@ stream costs more than all the rest of a call.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, contextmanager
 from typing import Any, ClassVar, Protocol
 
 import httpx2
 import orjson
 
-from registry.messages import Completion, CompletionRequest, Delta, StreamEvent, Usage
-from serving.providers.base import (
-    PING_S_MAX,
-    ErrorTable,
-    Garbled,
-    ProviderError,
-    TimedOut,
-    Unreachable,
-    translate,
-)
+from registry.messages import Completion, CompletionRequest, Delta, StreamEvent
+from serving.providers.base import PING_S_MAX, ErrorTable, Garbled, Unreachable, translate
 from serving.providers.replies import Reply
 from serving.providers.sse import Event, EventParser
 from serving.providers.structured import Schema, compiled
-from serving.providers.transport import CONNECT_S_MAX, EVENT_STREAM, attempt_end, request_id_in
+from serving.providers.transport import EVENT_STREAM, request_id_in
 
 DRAIN_S_MAX = 0.05
 """Wait for the end of the body after the end of the answer, so that the connection can be used again."""
@@ -109,16 +101,11 @@ class NetworkProvider(ABC):
         Raises:
             ProviderError: translated from the vendor's error by one table.
         """
-        reply, content = self._prepared(request, streamed=False)
-        end = self._end(request)
+        reply, body = self._prepared(request, streamed=False)
         with translate(self._errors):
-            # The SDK's time-out is per read: a slow drip would outlive it.
-            async with asyncio.timeout_at(end):
-                response = await self._client.post(
-                    self._dialect.path, cast_to=httpx2.Response, content=content, options=_options(end)
-                )
+            response = await self.send(body)
         reply.name_call(request_id_in(response.headers))
-        with self._reading(reply):
+        with self._reading():
             self._dialect.read(orjson.loads(response.content), reply)
         return reply.completion()
 
@@ -126,22 +113,14 @@ class NetworkProvider(ABC):
         """Ask once and pass the answer on as it comes: deltas, then the completion.
 
         Raises:
-            ProviderError: as `complete`, also in the middle of the answer, then with what the vendor reported so far.
+            ProviderError: as `complete`, also in the middle of the answer; `request.progress` has what is known.
         """
-        reply, content = self._prepared(request, streamed=True)
-        end = self._end(request)
-        with self._reading(reply), translate(self._errors):
-            async with asyncio.timeout_at(end):
-                response = await self._client.post(
-                    self._dialect.path,
-                    cast_to=httpx2.Response,
-                    content=content,
-                    options={**_options(end), "headers": {"Accept": EVENT_STREAM}},
-                    stream=True,
-                )
+        reply, body = self._prepared(request, streamed=True)
+        with self._reading(), translate(self._errors):
+            response = await self.send(body)
             reply.name_call(request_id_in(response.headers))
             try:
-                async with aclosing(self._texts(response, reply, end)) as texts:
+                async with aclosing(self._texts(response, reply)) as texts:
                     async for text in texts:
                         yield Delta(text=text)
             finally:
@@ -157,43 +136,51 @@ class NetworkProvider(ABC):
         Raises:
             ProviderError: the vendor does not answer within PING_S_MAX, or not us.
         """
-        end = asyncio.get_running_loop().time() + PING_S_MAX
         with translate(self._errors):
-            async with asyncio.timeout_at(end):
-                await self._client.get(self._models_path, cast_to=httpx2.Response, options=_options(end))
+            async with asyncio.timeout(PING_S_MAX):
+                response = await self._client.get(self._models_path, cast_to=httpx2.Response, options={})
+            if not isinstance(orjson.loads(response.content), dict | list):
+                raise Garbled(f"{self.name} answered a ping with something that is no list of models")
 
     async def aclose(self) -> None:
         """Close the connection pool."""
         await self._client.close()
 
-    def _prepared(self, request: CompletionRequest, *, streamed: bool) -> tuple[Reply, bytes]:
+    async def send(self, body: dict[str, Any]) -> httpx2.Response:
+        """Post a body, and wait for the head of a stream, or for a whole answer.
+
+        Raises:
+            Exception: of the SDK, which `error_table` knows.
+        """
+        streamed = bool(body.get("stream"))
+        return await self._client.post(
+            self._dialect.path,
+            cast_to=httpx2.Response,
+            content=_Body(orjson.dumps(body)),
+            options={"headers": {"Accept": EVENT_STREAM}} if streamed else {},
+            stream=streamed,
+        )
+
+    def _prepared(self, request: CompletionRequest, *, streamed: bool) -> tuple[Reply, dict[str, Any]]:
         schema = None if request.output_schema is None else compiled(request.output_schema)
         body = self._dialect.body(self.model, request, schema)
         if streamed:
             self._dialect.streamed(body)
         reply = Reply(provider=self.name, asked_model=self.model, request=request, schema=schema)
-        return reply, _Body(orjson.dumps(body))
+        return reply, body
 
-    def _end(self, request: CompletionRequest) -> float:
-        end = attempt_end(request.deadline)
-        if end <= asyncio.get_running_loop().time():
-            raise TimedOut(f"{self.name} was not asked: the time was over", usage=Usage())
-        return end
-
-    async def _texts(self, response: httpx2.Response, reply: Reply, end: float) -> AsyncGenerator[str]:
+    async def _texts(self, response: httpx2.Response, reply: Reply) -> AsyncGenerator[str]:
         """The pieces of the answer, one for each chunk of the network."""
         if not response.headers.get("content-type", "").startswith(EVENT_STREAM):
             raise Garbled(f"{self.name} answered something that is not a stream of events")
-        loop = asyncio.get_running_loop()
+        clock = asyncio.get_running_loop().time
+        deadline = reply.request.deadline
         parser = EventParser()
         async with aclosing(response.aiter_raw()) as chunks:
             while not reply.ended:
-                # The time stands around each read, not around the yields: it must not end the reader's own waiting.
-                if loop.time() >= end:
-                    raise TimeoutError  # a read of bytes that are there already never waits, so nothing would end it
-                async with asyncio.timeout_at(end):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
+                if clock() >= deadline:
+                    raise TimeoutError  # a read of bytes that are there already never waits, and no timer strikes
+                if (chunk := await anext(chunks, None)) is None:
                     break
                 for event in parser.feed(chunk):
                     self._dialect.read_event(event, reply)
@@ -202,21 +189,18 @@ class NetworkProvider(ABC):
                 if text := reply.take():
                     yield text
             else:
-                await _drain(chunks, end)
+                if clock() + DRAIN_S_MAX < deadline:  # the answer is whole, and must not come too late for that
+                    await _drain(chunks)
         if reply.stop is None and not reply.ended:
             raise Unreachable(f"{self.name} broke the stream off before the end of the answer")
 
     @contextmanager
-    def _reading(self, reply: Reply) -> Generator[None]:
-        """Say what a document of the wrong shape means, and what an unfinished answer has cost."""
+    def _reading(self) -> Generator[None]:
+        """Say what a document of the wrong shape means."""
         try:
-            try:
-                yield
-            except (ValueError, LookupError, TypeError, AttributeError):
-                raise Garbled(f"{self.name} answered something that is not its own format") from None
-        except ProviderError as error:
-            reply.mark(error)
-            raise
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise Garbled(f"{self.name} answered something that is not its own format") from None
 
 
 class _Body(bytes):
@@ -228,16 +212,10 @@ class _Body(bytes):
         return f"<{len(self)} bytes>"
 
 
-def _options(end: float) -> Mapping[str, Any]:
-    left = max(end - asyncio.get_running_loop().time(), 0.001)
-    return {"timeout": httpx2.Timeout(None, connect=min(left, CONNECT_S_MAX))}
-
-
-async def _drain(chunks: AsyncGenerator[bytes], end: float) -> None:
+async def _drain(chunks: AsyncGenerator[bytes]) -> None:
     """Read what comes after the end of the answer, if it is there already: nothing, or a line or two."""
-    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout_at(min(end, loop.time() + DRAIN_S_MAX)):
+        async with asyncio.timeout(DRAIN_S_MAX):
             async for _ in chunks:
                 pass
     except (TimeoutError, httpx2.HTTPError, Garbled):

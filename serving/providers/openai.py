@@ -1,9 +1,10 @@
 """OpenAI through the official SDK, by Chat Completions or Responses, and every server that speaks the same."""
 
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 from pydantic import SecretStr
 
@@ -56,18 +57,27 @@ class OpenAI(NetworkProvider):
         )
 
     def _status_error(self, error: openai.APIStatusError) -> ProviderError:
-        failed = vendor_error(
+        return vendor_error(
             self.name,
             words=error_words(error.body, "code", "type"),
             meanings=MEANINGS,
             status=error.status_code,
             headers=error.response.headers,
         )
-        if error.param == "temperature" and self.wire.takes_temperature:
-            # Reasoning models take none, and no list of names stays true: leave it out from now on, and ask again.
-            self.wire.takes_temperature = False
-            failed.should_retry = True
-        return failed
+
+    async def send(self, body: dict[str, Any]) -> httpx2.Response:
+        """As every vendor's; a model that takes no temperature is asked again at once without one.
+
+        Reasoning models take none, and no list of names stays true. The refusal costs nothing and is remembered.
+        """
+        try:
+            return await super().send(body)
+        except openai.BadRequestError as error:
+            if "temperature" not in body or not _refuses_temperature(error):
+                raise
+        self.wire.takes_temperature = False
+        del body["temperature"]
+        return await super().send(body)
 
     def error_table(self) -> ErrorTable:
         """What the SDK's exceptions mean, most derived class first found."""
@@ -78,3 +88,12 @@ class OpenAI(NetworkProvider):
             openai.APIStatusError: lambda error: self._status_error(cast("openai.APIStatusError", error)),
             openai.OpenAIError: partial(refused_by_sdk, name),
         }
+
+
+def _refuses_temperature(error: openai.BadRequestError) -> bool:
+    """Whether the model takes no temperature at all, or none but its own; another mistake about it is the prompt's."""
+    if error.param != "temperature":
+        return False
+    if error.code is None:  # as Responses says it: the rest is in a sentence, looked at and never shown
+        return "not support" in error.message.lower() or "unsupported" in error.message.lower()
+    return error.code in {"unsupported_parameter", "unsupported_value"}

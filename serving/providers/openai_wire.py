@@ -29,8 +29,6 @@ MEANINGS: Mapping[str, type[ProviderError]] = {
 RESPONSES_TOKENS_MIN = 16
 """Responses refuses a smaller limit; no answer of use is so short that the difference is missed."""
 _DONE = b"[DONE]"
-_RESPONSE_TOKENS_MIN = 16
-"""A smaller limit is answered with 400."""
 _CHAT_STOPS: Mapping[str, StopReason] = {"stop": "end", "length": "max_tokens", "content_filter": "refusal"}
 _INCOMPLETE: Mapping[str, StopReason] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 
@@ -90,6 +88,7 @@ class Chat:
             reply.ended = reply.stop is not None
 
     def _read_words(self, message: dict[str, Any], reply: Reply) -> None:
+        reply.think(message.get("reasoning_content") or message.get("reasoning"))
         if message.get("refusal"):
             reply.stop = "refusal"
             reply.add(message["refusal"])
@@ -136,24 +135,31 @@ class Responses:
             if number <= reply.last_number:
                 return
             reply.last_number = number
-        match document.get("type", event.name):
+        self._take(document.get("type", event.name), document, reply)
+
+    def _take(self, kind: str, document: dict[str, Any], reply: Reply) -> None:
+        match kind:
             case "response.output_text.delta":
                 reply.add(document["delta"])
             case "response.refusal.delta":
                 reply.stop = "refusal"
                 reply.add(document["delta"])
+            case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
+                reply.think(document["delta"])
+            case "response.output_item.added":
+                reply.begin()  # reasoning that is not shown begins, and ends, so
             case "response.created":
                 _read_head(document["response"], reply)
             case "response.completed" | "response.incomplete" | "response.failed":
                 response = document["response"]
-                if not reply.begun:  # a server may send its text at the end only
+                if not reply.has_text:  # a server may send its text at the end only
                     self._read_output(response.get("output") or [], reply)
                 self._read_end(response, reply)
             case "error":
                 error = document.get("error") or document
                 raise vendor_error(reply.provider, words=error_words(error, "code"), meanings=MEANINGS)
             case _:
-                pass  # items and parts that open and close, reasoning, and what a later version adds
+                pass  # parts that open and close, and what a later version adds
 
     def _read_output(self, items: list[dict[str, Any]], reply: Reply) -> None:
         for part in (part for item in items if item.get("type") == "message" for part in item["content"]):

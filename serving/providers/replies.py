@@ -1,19 +1,18 @@
 """One vendor's answer while it comes in, and what it is when it is whole."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-from registry.messages import Completion, CompletionRequest, StopReason, Usage
-from serving.providers.base import Garbled, ProviderError, SchemaFailure
+from registry.messages import Completion, CompletionRequest, Progress, StopReason, Usage
+from serving.providers.base import Garbled, SchemaFailure
 from serving.providers.structured import DocumentPieces, Misfit, Schema
 from serving.providers.tokens import estimated_tokens
+from serving.providers.transport import name_in
 
 logger = logging.getLogger(__name__)
 
 TEXT_CHARS_MAX = 4 * 1024 * 1024
-NAME_CHARS_MAX = 200
-"""Of a model's name or a call's id: they go into logs, metrics and records."""
 TOKENS_MAX = 10**9
 """No vendor counts more for one call, and a larger number would break sums further on."""
 
@@ -27,13 +26,8 @@ class Reply:
     request: CompletionRequest
     schema: Schema | None
     """Of the request, compiled."""
-    model: str = ""
-    """The model that answers, as the vendor names it; empty until it says."""
-    request_id: str | None = None
     stop: StopReason | None = None
     """Why the model stopped; None until it did."""
-    usage: Usage | None = None
-    """What the vendor has reported so far."""
     counts: dict[str, Any] = field(default_factory=dict[str, Any])
     """The vendor's own counts, where they come in parts."""
     ended: bool = False
@@ -47,15 +41,47 @@ class Reply:
     _shown: list[str] = field(default_factory=list[str])
     """What went out as deltas."""
     _document: DocumentPieces | None = field(init=False)
+    _progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
-        """Deltas of an answer under a schema are pieces of its document."""
+        """Deltas of an answer under a schema are pieces of its document; what is known is known outside at once."""
+        self._progress = self.request.progress or Progress()
         self._document = None if self.schema is None else DocumentPieces(self.schema.openings)
 
     @property
-    def begun(self) -> bool:
+    def usage(self) -> Usage | None:
+        """What the vendor has reported so far."""
+        return self._progress.usage
+
+    @usage.setter
+    def usage(self, usage: Usage | None) -> None:
+        self._progress.usage = usage
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, as the vendor names it; None until it says."""
+        return self._progress.model
+
+    @property
+    def request_id(self) -> str | None:
+        """The vendor's id of the call; None until it says."""
+        return self._progress.request_id
+
+    @property
+    def has_text(self) -> bool:
         """There is some text."""
         return bool(self._pieces)
+
+    def begin(self) -> None:
+        """The model is at work on the answer, whatever of it is seen."""
+        if not self._progress.began:
+            self._progress.began = True
+            self.request.on_begin()
+
+    def think(self, piece: object) -> None:
+        """Take a piece of the model's reasoning, which no reader sees: it is written, and may be billed."""
+        if isinstance(piece, str) and piece:
+            self._written(piece)
 
     def add(self, piece: object) -> None:
         """Take the next piece of text; what is no text counts as none.
@@ -69,14 +95,15 @@ class Reply:
         if self._chars > TEXT_CHARS_MAX:
             raise Garbled(f"{self.provider} answered more than {TEXT_CHARS_MAX} characters")
         self._pieces.append(piece)
+        self._written(piece)
 
     def name_model(self, name: object) -> None:
         """Keep the name of the model that answers."""
-        self.model = _name(name) or self.model
+        self._progress.model = name_in(name) or self._progress.model
 
     def name_call(self, call_id: object) -> None:
         """Keep the vendor's id of the call; the one from the headers goes first."""
-        self.request_id = self.request_id or _name(call_id)
+        self._progress.request_id = self._progress.request_id or name_in(call_id)
 
     def take(self) -> str:
         """What can go out as the next delta; empty when nothing can."""
@@ -113,15 +140,9 @@ class Reply:
         """What of the whole text was held back: the last delta."""
         return completion.text[sum(map(len, self._shown)) :]
 
-    def mark(self, error: ProviderError) -> None:
-        """Tell an error that ended this answer what is known of it."""
-        error.model = error.model or self.model or None
-        error.request_id = error.request_id or self.request_id
-        if error.usage is None and self.usage is not None:
-            # What was reported at the start of a stream does not hold what was written since.
-            written = estimated_tokens("".join(self._pieces))
-            error.usage_estimated = written > self.usage.output
-            error.usage = replace(self.usage, output=max(self.usage.output, written))
+    def _written(self, piece: str) -> None:
+        self._progress.written_bytes += len(piece.encode("utf-8", "replace"))
+        self.begin()
 
     def _checked(self, text: str, stop: StopReason, *, shown: str) -> str:
         """The text, or the document in it."""
@@ -160,10 +181,3 @@ def count(counts: object, name: str) -> int:
     """A token count out of a vendor's document: a whole number from 0; what is none counts as 0."""
     value = cast("dict[str, Any]", counts).get(name) if isinstance(counts, dict) else None
     return min(max(value, 0), TOKENS_MAX) if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _name(word: object) -> str | None:
-    """A name or an id, when it looks like one."""
-    if isinstance(word, str) and word.isprintable() and len(word) <= NAME_CHARS_MAX:
-        return word or None
-    return None

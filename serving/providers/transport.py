@@ -1,6 +1,5 @@
 """What all vendors behind a network share: an HTTP client with limits, and what statuses and headers mean."""
 
-import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -32,23 +31,32 @@ EVENT_STREAM = "text/event-stream"
 STREAM_OVERHEAD = 16
 """A streamed answer may take so many times the bytes: each piece of a word travels in an event of its own."""
 CONNECT_S_MAX = 5.0
-ATTEMPT_S_MAX = 120.0
-"""No attempt takes longer, however far the deadline is."""
 KEEP_ALIVE_S = 30.0
 CONNECTIONS_MAX = 1_000
 """Above every limit of ours on calls at the same time, so that no call waits for a connection unseen."""
 WORD_CHARS_MAX = 64
+NAME_CHARS_MAX = 200
+"""Of a model's name or a call's id: they go into logs, metrics and records."""
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
+    301: ModelNotFound,
+    302: ModelNotFound,
+    303: ModelNotFound,
+    307: ModelNotFound,
+    308: ModelNotFound,
     401: AuthenticationFailed,
     402: AuthenticationFailed,
     403: AuthenticationFailed,
     404: ModelNotFound,
+    405: ModelNotFound,
+    410: ModelNotFound,
     408: Overloaded,
     409: Overloaded,
     413: ContextTooLong,
+    421: ModelNotFound,
     429: RateLimited,
 }
+"""A redirect, 405, 410 and 421 say what 404 says: the configured address is not the model's."""
 _SERVER_ERROR = 500
 
 
@@ -87,11 +95,6 @@ def _tls_context() -> ssl.SSLContext:
 def is_loopback(url: str) -> bool:
     """Whether a URL leads to this machine."""
     return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
-
-
-def attempt_end(deadline: float) -> float:
-    """When an attempt that begins now has to be over: the deadline, ATTEMPT_S_MAX from now at the latest."""
-    return min(deadline, asyncio.get_running_loop().time() + ATTEMPT_S_MAX)
 
 
 def connection_error(name: str, cause: object) -> ProviderError:
@@ -159,7 +162,14 @@ def vendor_error(
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
     """The vendor's id of the call, as its headers give it."""
-    return headers.get("x-request-id") or headers.get("request-id")
+    return name_in(headers.get("x-request-id")) or name_in(headers.get("request-id"))
+
+
+def name_in(word: object) -> str | None:
+    """A model's name or a call's id, when the word looks like one."""
+    if isinstance(word, str) and word.isprintable() and len(word) <= NAME_CHARS_MAX:
+        return word or None
+    return None
 
 
 def identifier(word: object) -> str:

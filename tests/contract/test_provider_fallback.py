@@ -51,7 +51,7 @@ def noted(request: CompletionRequest) -> tuple[CompletionRequest, list[Attempt]]
         ("no-model", "ModelNotFound", (1,)),
         ("too-long", "ContextTooLong", (1,)),
         ("bad-request", "Rejected", (1,)),
-        ("redirect", "Rejected", (1,)),
+        ("redirect", "ModelNotFound", (1,)),
         ("stall", "TimedOut", (1,)),
     ],
 )

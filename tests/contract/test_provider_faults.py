@@ -25,6 +25,7 @@ from provider_calls import (
     at_vendor,
     call,
     either_mode,
+    noted,
     within,
 )
 
@@ -64,6 +65,7 @@ STATUS: dict[Fault, type[ProviderError]] = {
     "no-rights": AuthenticationFailed,
     "no-model": ModelNotFound,
     "bad-request": Rejected,
+    "wrong-temperature": Rejected,
     "too-long": ContextTooLong,
     "too-long-llama": ContextTooLong,
     "too-large": ContextTooLong,
@@ -75,7 +77,7 @@ BROKEN: dict[Fault, type[ProviderError]] = {
     "huge": Garbled,
     "html": Garbled,
     "compressed": Garbled,
-    "redirect": Rejected,
+    "redirect": ModelNotFound,
     "malformed": Garbled,
     "empty": SchemaFailure,
 }
@@ -126,9 +128,10 @@ async def test_a_declined_prompt_is_a_result(wire: Wire, mode: Mode) -> None:
 @either_mode
 async def test_failed_response_is_the_vendors_failure(mode: Mode) -> None:
     """A response whose status is `failed` is the vendor's failure, with what it has cost."""
-    with pytest.raises(Overloaded) as caught:
-        await call("responses", "failed", mode=mode)
-    assert caught.value.usage == billed("responses")
+    request, attempts = noted(REQUEST)
+    with pytest.raises(Overloaded):
+        await call("responses", "failed", request, mode=mode)
+    assert [(attempt.usage, attempt.estimated) for attempt in attempts] == [(billed("responses"), False)]
 
 
 @every_wire
@@ -148,10 +151,11 @@ async def test_deadline_holds(wire: Wire, fault: Fault, mode: Mode) -> None:
 @either_mode
 async def test_nobody_is_asked_when_the_time_is_over(wire: Wire, mode: Mode) -> None:
     """With a deadline in the past the vendor is not bothered, and nothing was used."""
+    request, attempts = noted(within(-1))
     async with at_vendor(wire) as (provider, vendor):
-        with pytest.raises(TimedOut) as caught:
-            await ask(provider, within(-1), mode=mode)
-    assert (vendor.requests, caught.value.usage) == ([], Usage())
+        with pytest.raises(TimedOut):
+            await ask(provider, request, mode=mode)
+    assert (vendor.requests, attempts) == ([], [])
 
 
 @every_wire
@@ -234,7 +238,14 @@ async def test_key_and_content_stay_out_of_the_log(
 @every_wire
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [("overloaded", Overloaded), ("bad-key", AuthenticationFailed), ("reset", Unreachable), ("refused", Unreachable)],
+    [
+        ("overloaded", Overloaded),
+        ("bad-key", AuthenticationFailed),
+        ("reset", Unreachable),
+        ("refused", Unreachable),
+        ("redirect", ModelNotFound),
+        ("html", Garbled),
+    ],
 )
 async def test_ping_shows_the_fault(wire: Wire, fault: Fault, kind: type[ProviderError]) -> None:
     """A ping fails as a call would, and asks for no answer."""

@@ -4,16 +4,19 @@ import asyncio
 import json
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from fakes.fake_anthropic import WRITES
 from fakes.fake_vendor import DATED, INSIGHT, REQUEST_ID, TEXT
 from fakes.fake_vendor_faults import Fault
 from fakes.fake_vendor_wire import USAGE
-from provider_calls import MODEL, PATIENCE_S, REQUEST, STRUCTURED, WIRES, Wire, ask, at_vendor, call, within
+from provider_calls import MODEL, PATIENCE_S, REQUEST, STRUCTURED, WIRES, Wire, ask, at_vendor, call, noted, within
 
 from registry.messages import Completion, Delta
-from serving.providers.base import Overloaded, ProviderError, TimedOut, Unreachable
+from serving.providers.base import Provider, ProviderError, TimedOut
+from serving.providers.hedge import Hedge
+from serving.providers.traffic_budget import TrafficBudget
 
 pytestmark = [pytest.mark.contract, pytest.mark.parametrize("wire", WIRES)]
 
@@ -51,28 +54,96 @@ async def test_leaving_early_hangs_up(wire: Wire) -> None:
         await vendor.hung_up()
 
 
-@pytest.mark.parametrize(
-    ("fault", "kind"), [("cut", Unreachable), ("error-event", Overloaded), ("stall-mid", TimedOut)]
-)
-async def test_a_broken_stream_tells_what_is_known(wire: Wire, fault: Fault, kind: type[ProviderError]) -> None:
-    """After the first delta the error comes as it is, with model, call id and the usage reported until then."""
+Ending = Literal["cut", "error-event", "stall-mid", "left", "cancelled"]
+ENDINGS: dict[Ending, str] = {
+    "cut": "Unreachable",
+    "error-event": "Overloaded",
+    "stall-mid": "TimedOut",
+    "left": "cancelled",
+    "cancelled": "cancelled",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_broken_stream_tells_what_is_known(wire: Wire, ending: Ending) -> None:
+    """However an answer ends before its time, its attempt has model, call id and the usage reported until then."""
+    fault: Fault = ending if ending in {"cut", "error-event"} else "stall-mid"
+    request, attempts = noted(within(0.5 if ending == "stall-mid" else PATIENCE_S))
     texts: list[str] = []
+    begun = asyncio.Event()
+
+    async def read(provider: Provider) -> None:
+        async with aclosing(provider.stream(request)) as stream:
+            async for event in stream:
+                assert isinstance(event, Delta)
+                texts.append(event.text)
+                begun.set()
+                if ending == "left":
+                    return
+
     async with at_vendor(wire, fault) as (provider, _), asyncio.timeout(PATIENCE_S):
-        with pytest.raises(kind) as caught:  # noqa: PT012 - the deltas before it matter
-            async with aclosing(provider.stream(within(0.5))) as stream:
-                async for event in stream:
-                    assert isinstance(event, Delta)
-                    texts.append(event.text)
+        reading = asyncio.create_task(read(provider))
+        await begun.wait()
+        if ending == "cancelled":
+            reading.cancel()
+        await asyncio.wait([reading])
+    error = None if reading.cancelled() else reading.exception()
+    assert error is None or isinstance(error, ProviderError)
     assert TEXT.startswith("".join(texts))
-    assert texts
-    error = caught.value
-    assert (error.model, error.request_id) == (f"{MODEL}{DATED}", REQUEST_ID)
+    (attempt,) = attempts
+    assert (attempt.outcome, attempt.model, attempt.request_id) == (ENDINGS[ending], f"{MODEL}{DATED}", REQUEST_ID)
+    assert attempt.estimated
+    assert attempt.usage.output > 0
     if wire == "anthropic":  # the only one that reports usage at the start
-        assert error.usage is not None
-        assert replace(error.usage, output=0, reasoning=0) == replace(USAGE + WRITES, output=0, reasoning=0)
-        assert error.usage.output > 0
-    else:
-        assert error.usage is None
+        assert replace(attempt.usage, output=0, reasoning=0) == replace(USAGE + WRITES, output=0, reasoning=0)
+
+
+async def test_the_loser_of_a_race_tells_what_is_known(wire: Wire) -> None:
+    """A hedged stream that lost is billed by what its vendor had counted, and names its model."""
+    request, attempts = noted(within(PATIENCE_S))
+    async with (
+        at_vendor(wire, lambda number, _: "stall-thinking" if number == 1 else "none") as (provider, vendor),
+        asyncio.timeout(PATIENCE_S),
+    ):
+        hedged = Hedge(provider, lambda _: 0.05, TrafficBudget(share=1.0, start=1.0, cap=1.0))
+        async with aclosing(hedged.stream(request)) as stream:
+            async for _ in stream:
+                pass
+        assert len(vendor.requests) == 2
+    lost = next(attempt for attempt in attempts if attempt.outcome == "cancelled")
+    assert (lost.model, lost.request_id, lost.estimated) == (f"{MODEL}{DATED}", REQUEST_ID, True)
+    if wire == "anthropic":
+        assert replace(lost.usage, output=0, reasoning=0) == replace(USAGE + WRITES, output=0, reasoning=0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer"), [("stall-thinking", None), ("stall-mid", f"Here it is: {json.dumps(INSIGHT)}")]
+)
+async def test_what_is_not_shown_is_a_beginning_too(wire: Wire, fault: Fault, answer: str | None) -> None:
+    """A model that reasons, or writes what is held back, is not cut off as one that says nothing."""
+    loop = asyncio.get_running_loop()
+    limit = loop.time() + 0.5
+    begun: list[float] = []
+    request, attempts = noted(replace(within(PATIENCE_S), first_delta_deadline=limit, output_schema=STRUCTURED))
+    request = replace(request, on_begin=lambda: begun.append(loop.time()))
+    async with at_vendor(wire, fault) as (provider, vendor):
+        vendor.answer = answer
+        loop.call_at(limit + 0.1, vendor.release.set)
+        answered = await ask(provider, request, mode="streamed")
+    assert json.loads(answered.completion.text) == INSIGHT
+    assert [attempt.outcome for attempt in attempts] == ["answered"]
+    assert len(begun) == 1
+    assert begun[0] < limit
+
+
+async def test_silence_is_no_beginning(wire: Wire) -> None:
+    """A vendor that accepted the request and says nothing has not begun: the next provider has its turn."""
+    limit = asyncio.get_running_loop().time() + 0.3
+    request, attempts = noted(replace(within(PATIENCE_S), first_delta_deadline=limit))
+    async with at_vendor(wire, "stall-body") as (provider, _):
+        with pytest.raises(TimedOut):
+            await ask(provider, request, mode="streamed")
+    assert [attempt.first_byte_s for attempt in attempts] == [None]
 
 
 async def test_a_finished_stream_gives_its_connection_back(wire: Wire) -> None:

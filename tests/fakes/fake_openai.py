@@ -52,7 +52,7 @@ class Chat:
     def error(self, refusal: Refusal) -> Json:
         """Its kind stands in `error.code`, or else in `error.type`."""
         kind, code = refusal.openai
-        return {"error": {"message": refusal.sentence, "type": kind, "param": None, "code": code}}
+        return {"error": {"message": refusal.sentence, "type": kind, "param": refusal.param, "code": code}}
 
     def error_event(self, refusal: Refusal) -> Event:
         """The same document, as a chunk."""

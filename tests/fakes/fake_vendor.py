@@ -222,7 +222,8 @@ class FakeVendor:
         return self.fault(len(self.requests), body) if callable(self.fault) else self.fault
 
     def _refusal(self, fault: Fault, form: Format, request: _Request) -> Refusal | None:
-        if fault in REFUSALS:
+        taken = fault in {"no-temperature", "no-temperature-uncoded"} and "temperature" not in request.body
+        if fault in REFUSALS and not taken:
             return REFUSALS[fault]
         if request.method == "GET":
             return None

@@ -19,6 +19,9 @@ StatusFault = Literal[
     "no-rights",
     "no-model",
     "bad-request",  # its code is a sentence that quotes the prompt
+    "no-temperature",  # a model that takes none: a body without one is answered
+    "no-temperature-uncoded",  # the same as Responses says it: the code is null
+    "wrong-temperature",  # a temperature that no model takes
     "too-long",  # the prompt does not fit into the context
     "too-long-llama",  # the same in llama.cpp's words
     "too-large",  # 413
@@ -59,6 +62,7 @@ AnswerFault = Literal[
 """A whole answer, and something is wrong with it."""
 
 StreamFault = Literal[
+    "stall-thinking",  # silence between the reasoning and the first piece of text, until `release` is set
     "error-first",  # an error event before the first piece
     "error-event",  # an error event after the first piece
     "error-limited",  # the error event says that we are throttled
@@ -90,6 +94,8 @@ class Refusal:
     anthropic_status: int | None = None
     """Where Anthropic's status is another one."""
     sentence: str = SECRET
+    param: str | None = None
+    """`error.param` at OpenAI."""
 
 
 _LIMIT = ("requests", "rate_limit_exceeded")
@@ -133,6 +139,19 @@ REFUSALS: Mapping[str, Refusal] = {
     "no-rights": Refusal(status=403, anthropic="permission_error", openai=("permission_error", None)),
     "no-model": Refusal(status=404, anthropic="not_found_error", openai=(_INVALID, "model_not_found")),
     "bad-request": Refusal(status=400, anthropic=_INVALID, openai=(_INVALID, SECRET)),
+    "no-temperature": Refusal(
+        status=400, anthropic=_INVALID, openai=(_INVALID, "unsupported_value"), param="temperature"
+    ),
+    "no-temperature-uncoded": Refusal(
+        status=400,
+        anthropic=_INVALID,
+        openai=(_INVALID, None),
+        param="temperature",
+        sentence="Unsupported parameter: 'temperature' is not supported with this model.",
+    ),
+    "wrong-temperature": Refusal(
+        status=400, anthropic=_INVALID, openai=(_INVALID, "decimal_above_max_value"), param="temperature"
+    ),
     "too-long": Refusal(
         status=400,
         anthropic=_INVALID,

@@ -73,6 +73,8 @@ async def stream_pieces(
         return
     first = next((at for at, event in enumerate(played) if event.piece), None)
     for at, event in enumerate(played):
+        if fault == "stall-thinking" and at == first:
+            await release.wait()
         yield event.encode()
         if at != first:
             continue

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
-from registry.messages import Completion, CompletionRequest, Delta, Message, StreamEvent, Usage
+from registry.messages import Attempt, Completion, CompletionRequest, Delta, Message, StreamEvent, Usage
 from serving.providers.base import (
     AuthenticationFailed,
     ContextTooLong,
@@ -29,6 +29,7 @@ from serving.providers.base import (
 )
 from serving.providers.langchain import FromLangChain
 from serving.providers.langchain_chat import _usage as given_by_assay
+from serving.providers.metering import Metered
 
 SECRET = "the prompt says sk-secret"
 SCHEMA = {
@@ -248,12 +249,14 @@ class TestErrors:
         assert caught.value.retry_after_s == 7
 
     async def test_a_stream_that_breaks_says_what_it_used(self) -> None:
-        """Tokens that were reported before a stream broke stand on the error."""
+        """Tokens that were reported before a stream broke are billed."""
         used = UsageMetadata(input_tokens=10, output_tokens=1, total_tokens=11)
         model = FakeChatModel(chunks=[AIMessageChunk("Ni", usage_metadata=used)], error=ConnectionResetError(SECRET))
-        with pytest.raises(Unreachable) as caught:
-            await events_of(model, request())
-        assert caught.value.usage == Usage(input=10, output=1)
+        attempts: list[Attempt] = []
+        provider = Metered(FromLangChain(model, name="fake"))
+        with pytest.raises(Unreachable):
+            [event async for event in provider.stream(request(on_attempt=attempts.append))]
+        assert [attempt.usage for attempt in attempts] == [Usage(input=10, output=1)]
 
 
 class TestTime:
@@ -263,13 +266,14 @@ class TestTime:
         """At the deadline the attempt ends, whole."""
         asked = request(deadline=asyncio.get_running_loop().time() + 0.02)
         with pytest.raises(TimedOut):
-            await FromLangChain(FakeChatModel(hangs=True), name="fake").complete(asked)
+            await Metered(FromLangChain(FakeChatModel(hangs=True), name="fake")).complete(asked)
 
     async def test_a_stream_that_stalls_has_timed_out(self) -> None:
         """At the deadline the attempt ends, in the middle of a stream too."""
         asked = request(deadline=asyncio.get_running_loop().time() + 0.05)
+        stalls = FakeChatModel(chunks=[AIMessageChunk("Nine")], hangs=True)
         with pytest.raises(TimedOut):
-            await events_of(FakeChatModel(chunks=[AIMessageChunk("Nine")], hangs=True), asked)
+            [event async for event in Metered(FromLangChain(stalls, name="fake")).stream(asked)]
 
     async def test_a_reader_who_leaves_ends_the_call(self) -> None:
         """Closing the stream closes the model's."""

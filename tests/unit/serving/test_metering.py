@@ -9,6 +9,7 @@ from fakes.virtual_clock import on_virtual_clock
 
 from registry.messages import Attempt, Completion, Delta, Usage
 from serving.providers.base import (
+    ATTEMPT_S_MAX,
     AuthenticationFailed,
     ContentRefused,
     Garbled,
@@ -19,7 +20,7 @@ from serving.providers.base import (
     TimedOut,
     Unreachable,
 )
-from serving.providers.metering import ATTEMPT_S_MAX, Metered
+from serving.providers.metering import Metered
 
 STALLS = Act(wait_s=FOREVER_S)
 

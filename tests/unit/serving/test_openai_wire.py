@@ -1,16 +1,13 @@
 """What is made of OpenAI's documents and events, without a network."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
-import httpx2
-import openai
 import pytest
-from pydantic import SecretStr
 
-from registry.messages import CompletionRequest, Message, Usage
+from registry.messages import CompletionRequest, Message, Progress, Usage
 from serving.providers.base import Overloaded, RateLimited
-from serving.providers.openai import OpenAI
 from serving.providers.openai_wire import Chat, Responses
 from serving.providers.replies import Reply
 from serving.providers.sse import Event
@@ -92,17 +89,30 @@ class TestResponses:
         assert Responses().body("gpt", REQUEST, None)["max_output_tokens"] == 16
 
 
-class TestTemperature:
-    """Models that take none."""
+class TestBeginning:
+    """What shows that the model is at work."""
 
-    def test_it_is_left_out_after_a_refusal(self) -> None:
-        """The refusal says that asking again is worth it, and from then on nothing is sent that was refused."""
-        provider = OpenAI(api_key=SecretStr("k"), model="gpt", base_url="http://127.0.0.1:9/v1")
-        response = httpx2.Response(400, request=httpx2.Request("POST", "http://127.0.0.1:9/v1"))
-        body = {"code": "unsupported_value", "param": "temperature", "type": "invalid_request_error"}
-        error = openai.BadRequestError("planted", response=response, body=body)
-        meaning = provider.error_table()[openai.APIStatusError]
-        assert "temperature" in provider.wire.body("gpt", REQUEST, None)
-        assert meaning(error).should_retry
-        assert "temperature" not in provider.wire.body("gpt", REQUEST, None)
-        assert meaning(error).should_retry is None
+    @pytest.mark.parametrize("delta", [{"reasoning_content": "thus"}, {"reasoning": "thus"}])
+    def test_reasoning_in_chat_counts(self, delta: dict[str, str]) -> None:
+        """Both names that compatible servers give it, and none of it is text."""
+        progress = Progress()
+        made = Reply(provider="o", asked_model="gpt", request=replace(REQUEST, progress=progress), schema=None)
+        Chat(limit_field="max_tokens").read_event(event({"choices": [{"index": 0, "delta": delta}]}), made)
+        assert (progress.began, progress.written_bytes, made.has_text) == (True, 4, False)
+
+    @pytest.mark.parametrize(
+        "begins",
+        [
+            {"type": "response.output_item.added", "item": {"type": "reasoning"}},
+            {"type": "response.reasoning_text.delta", "delta": "thus"},
+            {"type": "response.reasoning_summary_text.delta", "delta": "thus"},
+        ],
+    )
+    def test_reasoning_in_responses_counts(self, begins: dict[str, Any]) -> None:
+        """Also where nothing of it is told; that the response was created says nothing."""
+        progress = Progress()
+        made = Reply(provider="o", asked_model="gpt", request=replace(REQUEST, progress=progress), schema=None)
+        Responses().read_event(event({"type": "response.created", "response": {"id": "r"}}), made)
+        assert not progress.began
+        Responses().read_event(event(begins), made)
+        assert progress.began

@@ -1,5 +1,6 @@
 """One answer while it comes in: what goes out of it, and what it has cost."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.messages import CompletionRequest, Message, StopReason, Usage
-from serving.providers.base import Garbled, SchemaFailure, Unreachable
+from registry.messages import CompletionRequest, Message, Progress, StopReason, Usage
+from serving.providers.base import Garbled, SchemaFailure
 from serving.providers.replies import TEXT_CHARS_MAX, Reply, count
 from serving.providers.structured import compiled
 
@@ -36,7 +37,7 @@ def test_deltas_join_to_the_text(before: str, behind: str, cuts: list[int], stop
     """However the vendor cuts its answer, all deltas joined are the completion's text: a document that fits."""
     text = before + DOCUMENT + behind
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    made = reply(under_schema=True, usage=Usage(), stop=stop)
+    made = reply(under_schema=True, stop=stop)
     out = ""
     for start, end in pairwise(places):
         made.add(text[start:end])
@@ -73,40 +74,44 @@ def test_text_has_a_limit() -> None:
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_no_text_is_no_answer(text: str) -> None:
     """An empty answer fails, billed, with nothing to repair."""
+    made = reply(text, stop="end")
+    made.usage = Usage(input=5)
     with pytest.raises(SchemaFailure, match="any text: it is empty") as caught:
-        reply(text, usage=Usage(input=5), stop="end").completion()
+        made.completion()
     assert (caught.value.usage, caught.value.answer) == (Usage(input=5), None)
 
 
 def test_a_second_document_after_a_broken_first_is_not_taken_for_it() -> None:
     """What went out as deltas cannot be replaced by something else that would fit."""
-    made = reply('{"answer": nine, "a": {"answer": ""}}', under_schema=True, usage=Usage(), stop="end")
+    made = reply('{"answer": nine, "a": {"answer": ""}}', under_schema=True, stop="end")
     assert made.take()
     with pytest.raises(SchemaFailure, match="more than one document"):
         made.completion()
 
 
-def test_a_broken_stream_says_what_it_has_used() -> None:
-    """The vendor's count from the start of a stream is raised by what was written since."""
-    made = reply("word " * 40, usage=Usage(input=70, cache_read=30, output=1), model="small-2", request_id="r1")
-    error = Unreachable("cut")
-    made.mark(error)
-    assert error.usage is not None
-    assert (error.usage.input, error.usage.cache_read, error.model, error.request_id) == (70, 30, "small-2", "r1")
-    assert 20 < error.usage.output < 200
-
-
-def test_a_broken_stream_without_counts_leaves_them_open() -> None:
-    """What the vendor did not report is estimated elsewhere, for every kind of provider."""
-    error = Unreachable("cut")
-    reply("Nine").mark(error)
-    assert error.usage is None
+def test_what_is_known_is_known_outside() -> None:
+    """Model, id, counts and how much was written are there for who ends the attempt, also when nothing can go out."""
+    begun: list[None] = []
+    progress = Progress()
+    request = replace(REQUEST, progress=progress, on_begin=lambda: begun.append(None))
+    made = Reply(provider="vendor", asked_model="small", request=request, schema=compiled(SCHEMA))
+    made.name_model("small-2")
+    made.name_call("r1")
+    made.usage = Usage(input=70, cache_read=30, output=1)
+    made.think("thus")
+    made.add("Here \u2026")
+    assert made.take() == ""
+    known = Progress(model="small-2", request_id="r1", usage=Usage(input=70, cache_read=30, output=1), began=True)
+    known.written_bytes = len("thus") + len("Here \u2026".encode())
+    assert progress == known
+    assert len(begun) == 1
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", 7, None])
 def test_a_name_looks_like_one(name: object) -> None:
     """What would break a log or a label is no name of a model or a call."""
-    made = reply(model="small-1")
+    made = reply()
+    made.name_model("small-1")
     made.name_model(name)
     made.name_call(name)
     assert (made.model, made.request_id) == ("small-1", None)

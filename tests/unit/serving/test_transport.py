@@ -1,7 +1,5 @@
 """What statuses, codes and broken connections mean, for every vendor alike."""
 
-import asyncio
-
 import httpx2
 import pytest
 
@@ -19,8 +17,6 @@ from serving.providers.base import (
     Unreachable,
 )
 from serving.providers.transport import (
-    ATTEMPT_S_MAX,
-    attempt_end,
     connection_error,
     http_client,
     identifier,
@@ -40,6 +36,13 @@ MEANINGS: dict[str, type[ProviderError]] = {"too_long": ContextTooLong}
         (402, [], AuthenticationFailed),
         (403, [], AuthenticationFailed),
         (404, [], ModelNotFound),
+        (301, [], ModelNotFound),
+        (307, [], ModelNotFound),
+        (405, [], ModelNotFound),
+        (410, [], ModelNotFound),
+        (421, [], ModelNotFound),
+        (422, [], Rejected),
+        (451, [], Rejected),
         (408, [], Overloaded),
         (409, [], Overloaded),
         (413, [], ContextTooLong),
@@ -65,6 +68,12 @@ def test_headers_are_carried(status: int, kind: type[ProviderError]) -> None:
     assert isinstance(error, kind)
     assert (error.retry_after_s, error.should_retry, error.request_id) == (7.0, False, "r1")
     assert str(error) == f"v answered {status} 'busy'"
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a\x00b"])
+def test_an_id_looks_like_one(name: str) -> None:
+    """What would break a log is no id of a call, with an error as with an answer."""
+    assert vendor_error("v", words=[], meanings=MEANINGS, headers={"x-request-id": name}).request_id is None
 
 
 @pytest.mark.parametrize("word", ["Your prompt 'secret' is wrong", "sécret", "x" * 65, "a.b", ""])
@@ -101,13 +110,6 @@ def test_a_broken_connection_has_one_meaning(cause: object, kind: type[ProviderE
 def test_loopback_is_known(url: str, *, here: bool) -> None:
     """A proxy is kept out of the way of this machine only."""
     assert is_loopback(url) is here
-
-
-async def test_an_attempt_has_an_end() -> None:
-    """Without a deadline an attempt ends too."""
-    now = asyncio.get_running_loop().time()
-    assert attempt_end(now + 1) == now + 1
-    assert now + ATTEMPT_S_MAX <= attempt_end(float("inf")) <= now + ATTEMPT_S_MAX + 10
 
 
 async def test_the_client_follows_no_redirect() -> None:
