@@ -208,6 +208,20 @@ class TestBuildVendors:
                 ),
                 "ASSAY_OPENAI_MODEL names 'm', and nobody knows what it costs; .* provider 'local'",
             ),
+            (
+                ["openai"],
+                ProviderPolicy(openai_api_key=SecretStr("k"), openai_model="gpt-5-mini", openai_base_url="models/v1"),
+                "OPENAI_BASE_URL has to be an http or https URL",
+            ),
+            (
+                ["anthropic"],
+                ProviderPolicy(
+                    anthropic_api_key=SecretStr("k"),
+                    anthropic_model="claude-sonnet-5-5",
+                    anthropic_base_url="http://[models",
+                ),
+                "ANTHROPIC_BASE_URL has to be an http or https URL",
+            ),
             (["scripted"], ProviderPolicy(), "set ASSAY_SCRIPT"),
             (["scripted"], ProviderPolicy(script=Path("no-such.yaml")), "cannot be read"),
         ],

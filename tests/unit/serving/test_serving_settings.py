@@ -1,11 +1,15 @@
 """The door of the serving process."""
 
+import os
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from registry.database import DatabaseUnavailable
 from registry.errors import InvalidInput
 from registry.money.prices import UnpricedModel
+from serving.metrics import SHARED_DIRECTORY
 from serving.server import run
 from serving.settings import ExposedWithoutGuard, ServingSettings
 
@@ -101,3 +105,17 @@ def test_a_setting_out_of_its_limits_is_refused(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError):
         ServingSettings()
+
+
+def test_a_server_leaves_the_numbers_of_another_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each server with workers counts in a directory of its own; only what ended servers left is removed."""
+    monkeypatch.setattr("uvicorn.run", lambda *_args, **_options: None)
+    monkeypatch.setattr("serving.server.require_startable", lambda _settings: None)
+    monkeypatch.delenv(SHARED_DIRECTORY, raising=False)
+    counted = tmp_path / "home" / "run" / "metrics"
+    running, ended = counted / str(os.getppid()), counted / "999999999"
+    for directory in (running, ended):
+        directory.mkdir(parents=True)
+    run(workers=2)
+    assert {path.name for path in counted.iterdir()} == {running.name, str(os.getpid())}
+    assert os.environ.pop(SHARED_DIRECTORY) == str(counted / str(os.getpid()))

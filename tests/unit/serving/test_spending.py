@@ -111,6 +111,10 @@ async def test_what_a_first_provider_used_is_not_lost_at_the_deadline(
     answer = await priced.ask(deadline_s=0.2)
     outcome = priced.audit()[-1]
     assert (answer.json()["code"], outcome["status"]) == ("deadline-exceeded", "deadline-exceeded")
+    assert [(each["provider"], each["error"]) for each in answer.json()["tried"]] == [
+        ("failing", "SchemaFailure"),
+        ("scripted", "TimedOut"),
+    ]
     assert [(each["provider"], each["estimated"], each["usage"]["output"]) for each in outcome["body"]["billed"]] == [
         ("failing", False, 5),
         ("scripted", True, 0),
