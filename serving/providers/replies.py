@@ -152,7 +152,7 @@ class Reply:
             if self.schema is None:
                 return text
             try:
-                document = self.schema.document_in(text)
+                document = self.schema.document_in(text, self.request.max_output_tokens)
             except Misfit as misfit:
                 missed = str(misfit)
             else:

@@ -18,6 +18,10 @@ SCHEMAS_KEPT_MAX = 128
 """Compiled schemas kept: one for each prompt version in use, and far more than that."""
 OPENINGS_MAX = 16
 """Brackets in the chatter around a document that are tried as its beginning."""
+FAILED_CHARS_MAX = 1024 * 1024
+"""Characters that tries may read in vain, all together, until there is no next one: some 20 ms of the event loop."""
+CHARS_PER_TOKEN_MAX = 64
+"""Of any text: what is longer than so many times its limit was not written by a model that keeps to it."""
 BACKTRACKS_MAX = 100_000
 """Steps of one `pattern` of a schema on one string; a pattern that wants more fails."""
 
@@ -72,8 +76,10 @@ class Schema:
         """The brackets that a document of this schema can begin with."""
         return "{" if self.document.get("type") == "object" else "{["
 
-    def document_in(self, text: str) -> str:
+    def document_in(self, text: str, tokens_max: int) -> str:
         """The one JSON document in a text that satisfies this schema, without fences or chatter around it.
+
+        Chatter is searched as far as `tokens_max` tokens can reach, and not for long.
 
         Raises:
             Misfit: there is none.
@@ -82,20 +88,21 @@ class Schema:
         try:
             value: object = orjson.loads(stripped)
         except ValueError:
-            return self._document_amid(stripped)
+            return self._document_amid(stripped[: tokens_max * CHARS_PER_TOKEN_MAX])
         if not self.validator.is_valid(value):
             raise Misfit(self._missed(value))
         return stripped
 
     def _document_amid(self, text: str) -> str:
         missed = "it holds no JSON document"
-        at = 0
+        at = failed_chars = 0
         for _ in range(OPENINGS_MAX):
-            if (opening := _OPENING.search(text, at)) is None:
+            if failed_chars > FAILED_CHARS_MAX or (opening := _OPENING.search(text, at)) is None:
                 break
             try:
                 value, at = cast("tuple[object, int]", _DECODER.raw_decode(text, opening.start()))
             except (ValueError, RecursionError):
+                failed_chars += len(text) - opening.start()  # as far as it may have read
                 at = opening.end()
                 continue
             if self.validator.is_valid(value):
@@ -135,21 +142,26 @@ def _compiled(source: bytes) -> Schema:
     return Schema(document=document, source=source, strict=is_strict(document), validator=validator)
 
 
-def is_strict(schema: Any) -> bool:
-    """Whether a JSON Schema meets OpenAI's strict mode: every object closed, every property required, few keywords."""
+def is_strict(schema: Mapping[str, Any]) -> bool:
+    """Whether a JSON Schema meets OpenAI's strict mode: an object, all closed, every property required, few keywords."""
+    return schema.get("type") == "object" and "anyOf" not in schema and _is_closed(schema)
+
+
+def _is_closed(schema: Any) -> bool:
     if isinstance(schema, list):
-        return all(is_strict(item) for item in cast("list[Any]", schema))
+        return all(_is_closed(item) for item in cast("list[Any]", schema))
     if not isinstance(schema, Mapping):
         return True
     fields = cast("Mapping[str, Any]", schema)
     if not _BEYOND_STRICT.isdisjoint(fields):
         return False
     properties = fields.get("properties")
-    if fields.get("type") == "object" or isinstance(properties, Mapping):
+    kinds = fields.get("type")
+    if kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or isinstance(properties, Mapping):
         names = set(cast("Mapping[str, Any]", properties or {}))
         if fields.get("additionalProperties") is not False or names != set(fields.get("required") or ()):
             return False
-    return all(is_strict(value) for value in fields.values())
+    return all(_is_closed(value) for value in fields.values())
 
 
 class DocumentPieces:

@@ -14,6 +14,7 @@ from registry.errors import JsonValue
 from registry.messages import Completion, CompletionRequest, Delta, Message
 from serving.providers.anthropic import Anthropic
 from serving.providers.base import ContextTooLong, Provider, SchemaFailure, TimedOut, Unreachable
+from serving.providers.metering import Metered
 from serving.providers.openai import OpenAI
 from serving.providers.vendors import ProviderPolicy, build_vendors
 
@@ -52,12 +53,12 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaProcess]:
 
 
 def adapter(wire: str, url: str) -> Provider:
-    """The adapter for a format, pointed at the server."""
+    """The adapter for a format, pointed at the server; metered, so that it ends in time."""
     key = SecretStr("local")
     if wire == "messages":
-        return Anthropic(name="local", api_key=key, model=MODEL, base_url=url)
+        return Metered(Anthropic(name="local", api_key=key, model=MODEL, base_url=url))
     api = "responses" if wire == "responses" else "chat"
-    return OpenAI(name="local", api_key=key, model=MODEL, base_url=f"{url}/v1", api=api)
+    return Metered(OpenAI(name="local", api_key=key, model=MODEL, base_url=f"{url}/v1", api=api))
 
 
 @pytest.fixture(params=["chat", "responses", "messages"])

@@ -18,6 +18,13 @@ SCHEMA: dict[str, Any] = {
     "properties": {"answer": {"type": "string", "pattern": "^[^@]*$"}, "claims": {"type": "array"}},
 }
 GOOD = '{"answer": "Nine. \\"[P1]\\" {", "claims": []}'
+TOKENS = 1_000
+CLOSED: dict[str, Any] = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -40,7 +47,7 @@ class TestDocumentIn:
     )
     def test_the_document_is_found(self, text: str) -> None:
         """Fences, chatter and documents that do not fit around it are left away."""
-        assert compiled(SCHEMA).document_in(text) == GOOD
+        assert compiled(SCHEMA).document_in(text, TOKENS) == GOOD
 
     @pytest.mark.parametrize(
         ("text", "missed"),
@@ -57,8 +64,25 @@ class TestDocumentIn:
     def test_a_misfit_is_told_without_quoting(self, text: str, missed: str) -> None:
         """The message says where the schema is broken, and holds nothing that the model wrote."""
         with pytest.raises(Misfit, match=missed) as caught:
-            compiled(SCHEMA).document_in(text)
+            compiled(SCHEMA).document_in(text, TOKENS)
         assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(("tokens", "tries", "chars"), [(10**6, 1, 4_000_026), (1_000, 16, 64_000)])
+    def test_an_unfinished_nest_is_not_tried_for_long(
+        self, monkeypatch: pytest.MonkeyPatch, tokens: int, tries: int, chars: int
+    ) -> None:
+        """Megabytes of brackets that never close are read once, or as far as the output limit reaches."""
+        read: list[int] = []
+
+        class Counting(json.JSONDecoder):
+            def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+                read.append(len(s))
+                return super().raw_decode(s, idx)
+
+        monkeypatch.setattr("serving.providers.structured._DECODER", Counting())
+        with pytest.raises(Misfit):
+            compiled(SCHEMA).document_in("here: " + "[" * 20 + "1," * 2_000_000, tokens)
+        assert read == [chars] * tries
 
 
 class TestCompiled:
@@ -83,16 +107,21 @@ class TestIsStrict:
     @pytest.mark.parametrize(
         ("schema", "strict"),
         [
-            ({"type": "string"}, True),
+            ({"type": "object", "properties": {}, "additionalProperties": False}, True),
+            ({"type": "string"}, False),
+            ({"type": "array", "items": {"type": "string"}}, False),
+            ({**CLOSED, "anyOf": [CLOSED]}, False),
+            (CLOSED | {"properties": {"a": {"type": ["object", "null"]}}}, False),
+            (CLOSED | {"properties": {"a": {"anyOf": [CLOSED, {"type": "null"}]}}}, True),
             ({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}, True),
             ({"type": "object", "properties": {"a": {}}, "required": ["a"]}, False),
             ({"type": "object", "properties": {"a": {}}, "additionalProperties": False}, False),
             ({"type": "array", "items": {"type": "object"}}, False),
-            ({"anyOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]}, False),
+            (CLOSED | {"properties": {"a": {"type": "string", "maxLength": 3}}}, False),
         ],
     )
     def test_by_example(self, schema: dict[str, Any], *, strict: bool) -> None:
-        """Objects are closed, their properties required, and no keyword is one that the mode refuses."""
+        """The root is an object, all objects are closed, their properties required, and no keyword is one that the mode refuses."""
         assert is_strict(schema) is strict
 
 
