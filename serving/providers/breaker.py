@@ -5,6 +5,7 @@ model. What it declined (a request that is wrong, too long or refused) and what 
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -21,9 +22,11 @@ from serving.providers.base import (
     TimedOut,
     Transient,
 )
-from serving.providers.circuit import Circuit
+from serving.providers.circuit import Circuit, CircuitState
 from serving.providers.slot import Slot
 from serving.providers.wrapper import Wrapper
+
+logger = logging.getLogger(__name__)
 
 FAILURES = (Transient, AuthenticationFailed, ModelNotFound)
 TELL_AGAIN_S = 0.02
@@ -109,16 +112,15 @@ class Breaker(Wrapper):
 
 def _left_alone(name: str, slot: Slot) -> CircuitOpen:
     retry_after_s = max(round(slot.retry_after_s, 3), 0.001)
-    return CircuitOpen(
-        f"{name} is left alone for {retry_after_s:g} s, because it failed too often of late",
-        retry_after_s=retry_after_s,
-    )
+    why = f"its last failure was {kind}" if (kind := slot.last_error) else "it failed too often of late"
+    return CircuitOpen(f"{name} is left alone for {retry_after_s:g} s: {why}", retry_after_s=retry_after_s)
 
 
 class _Call:
     """One call while it runs; the first verdict stands."""
 
     def __init__(self, name: str, slot: Slot, deadline: float, *, streamed: bool) -> None:
+        self._name = name
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._slot = slot
@@ -192,8 +194,18 @@ class _Call:
 
     def _tell(self, change: Callable[[Circuit, int], None], times_left: int = TELL_TIMES_MAX) -> None:
         """Change the slot; later, when it cannot be changed now and all the others wait for this call's verdict."""
-        if not self._slot.change(change) and times_left > 0 and self._slot.is_probe(self._ticket):
+        before = self._slot.state
+        if self._slot.change(change):
+            self._log_change(before)
+        elif times_left > 0 and self._slot.is_probe(self._ticket):
             self._loop.call_later(TELL_AGAIN_S, self._tell, change, times_left - 1)
+
+    def _log_change(self, before: CircuitState) -> None:
+        after = self._slot.state
+        if after == "open" != before:
+            logger.warning("provider %s is left alone for %.0f s", self._name, self._slot.retry_after_s)
+        elif after == "closed" != before:
+            logger.warning("provider %s is asked again", self._name)
 
     def _was_late(self) -> bool:
         """Whether the attempt had all the time there was: a cancellation at the deadline is not the caller's whim."""

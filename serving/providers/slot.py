@@ -180,6 +180,11 @@ class Slot:
                 words.ping_ns = now_ns
             return alone and is_due
 
+    @property
+    def last_error(self) -> str | None:
+        """Name of the last provider error; None when there was none."""
+        return _text(self._words.error)
+
     def note_error(self, kind: str) -> None:
         """Remember what a ping met."""
         with self._writing(self._words) as alone:
