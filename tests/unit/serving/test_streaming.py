@@ -1,15 +1,14 @@
 """POST /v1/insights with `stream: true`, over the real object graph."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from fakes.fake_client import FakeClient
 from fakes.fake_serving import FACT, PIECE_CHARS, prompt_version
+from fakes.fake_writing import Writing
 
-from registry.messages import Completion, CompletionRequest, Delta, StreamEvent, Usage
 from serving.providers.base import Overloaded, Saturated, Unreachable
 
 QUESTION = {"question": "What is the return rate?", "stream": True}
@@ -31,34 +30,6 @@ async def asked(api: Any, **more: Any) -> FakeClient:
 def outcome(api: Any) -> dict[str, Any]:
     """The last outcome in the audit log."""
     return [entry for entry in api.audit() if entry["phase"] == "outcome"][-1]
-
-
-class Writing:
-    """A model that writes as a test tells it to, and says when it was stopped."""
-
-    def __init__(self, api: Any, *pieces: str, error: BaseException | None = None, stalls: bool = False) -> None:
-        self.pieces = pieces
-        self.error = error
-        self.stalls = stalls
-        self.written = 0
-        self.closed = asyncio.Event()
-        api.provider.stream = self.stream
-
-    async def stream(self, _request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
-        """Write the pieces, then fail, stall or end."""
-        try:
-            for piece in self.pieces:
-                self.written += 1
-                yield Delta(text=piece)
-            if self.error is not None:
-                raise self.error
-            if self.stalls:
-                await asyncio.Event().wait()
-            yield Completion(
-                text="".join(self.pieces), stop_reason="end", usage=Usage(), provider="scripted", model="scripted"
-            )
-        finally:
-            self.closed.set()
 
 
 BEGUN = ('{"answer": "Nine ', "arrived")
