@@ -143,7 +143,7 @@ def _compiled(source: bytes) -> Schema:
 
 
 def is_strict(schema: Mapping[str, Any]) -> bool:
-    """Whether a JSON Schema meets OpenAI's strict mode: an object, all closed, every property required, few keywords."""
+    """Whether a JSON Schema meets OpenAI's strict mode: objects, closed, with every property required, few keywords."""
     return schema.get("type") == "object" and "anyOf" not in schema and _is_closed(schema)
 
 

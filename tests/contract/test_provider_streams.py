@@ -55,19 +55,19 @@ async def test_leaving_early_hangs_up(wire: Wire) -> None:
 
 
 Ending = Literal["cut", "error-event", "stall-mid", "left", "cancelled"]
-ENDINGS: dict[Ending, str] = {
-    "cut": "Unreachable",
-    "error-event": "Overloaded",
-    "stall-mid": "TimedOut",
-    "left": "cancelled",
-    "cancelled": "cancelled",
+ENDINGS: dict[Ending, tuple[Fault, str]] = {
+    "cut": ("cut", "Unreachable"),
+    "error-event": ("error-event", "Overloaded"),
+    "stall-mid": ("stall-mid", "TimedOut"),
+    "left": ("stall-mid", "cancelled"),
+    "cancelled": ("stall-mid", "cancelled"),
 }
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_a_broken_stream_tells_what_is_known(wire: Wire, ending: Ending) -> None:
     """However an answer ends before its time, its attempt has model, call id and the usage reported until then."""
-    fault: Fault = ending if ending in {"cut", "error-event"} else "stall-mid"
+    fault, outcome = ENDINGS[ending]
     request, attempts = noted(within(0.5 if ending == "stall-mid" else PATIENCE_S))
     texts: list[str] = []
     begun = asyncio.Event()
@@ -91,7 +91,7 @@ async def test_a_broken_stream_tells_what_is_known(wire: Wire, ending: Ending) -
     assert error is None or isinstance(error, ProviderError)
     assert TEXT.startswith("".join(texts))
     (attempt,) = attempts
-    assert (attempt.outcome, attempt.model, attempt.request_id) == (ENDINGS[ending], f"{MODEL}{DATED}", REQUEST_ID)
+    assert (attempt.outcome, attempt.model, attempt.request_id) == (outcome, f"{MODEL}{DATED}", REQUEST_ID)
     assert attempt.estimated
     assert attempt.usage.output > 0
     if wire == "anthropic":  # the only one that reports usage at the start

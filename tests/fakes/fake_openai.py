@@ -184,7 +184,10 @@ def _schema_complaint(form: Json | None) -> str | None:
         return None
     if not form.get("name") or not isinstance(form.get("schema"), dict):
         return "a schema needs its name"
-    return "a strict schema has to be closed" if form.get("strict") and not is_closed(form["schema"]) else None
+    schema = form["schema"]
+    if form.get("strict") and (schema.get("type") != "object" or "anyOf" in schema or not is_closed(schema)):
+        return "a strict schema is an object, and closed"
+    return None
 
 
 def _key_complaint(headers: Mapping[str, str]) -> str | None:

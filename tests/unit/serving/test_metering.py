@@ -1,13 +1,15 @@
 """Metering: every attempt is told once, with what it cost, however it ends."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from fakes.acting_provider import FOREVER_S, USAGE, Act, ActingProvider, request, texts
 from fakes.virtual_clock import on_virtual_clock
 
-from registry.messages import Attempt, Completion, Delta, Usage
+from registry.messages import Attempt, Completion, CompletionRequest, Delta, StreamEvent, Usage
 from serving.providers.base import (
     ATTEMPT_S_MAX,
     AuthenticationFailed,
@@ -215,6 +217,48 @@ async def test_a_stream_stops_at_the_deadline() -> None:
     with pytest.raises(TimedOut):
         await texts(Metered(ActingProvider(acts=[Act(pieces=("x",) * 99, wait_s=0.3)])).stream(request(5)))
     assert now() == pytest.approx(end)
+
+
+class Reasoner(ActingProvider):
+    """Tells what is known, thinks for 3 s after 1 s, and then is silent."""
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent]:
+        """One answer."""
+        progress = request.progress
+        assert progress is not None
+        progress.model, progress.request_id = "a-1-dated", "r-7"
+        progress.usage = Usage(input=3, cache_read=90, output=1)
+        await asyncio.sleep(1)
+        request.on_begin()
+        progress.written_bytes = 40
+        await asyncio.sleep(3)
+        yield Delta(text="Nine")
+        await asyncio.sleep(FOREVER_S)
+
+
+@on_virtual_clock
+async def test_a_model_that_reasons_has_begun() -> None:
+    """The limit on the beginning gives way to the deadline as soon as the model is at work, once told outside."""
+    bill: list[Attempt] = []
+    begun: list[float] = []
+    started = now()
+    asked = replace(request(9, bill=bill), first_delta_deadline=started + 2, on_begin=lambda: begun.append(now()))
+    with pytest.raises(TimedOut):
+        await texts(Metered(Reasoner()).stream(asked))
+    assert (now(), begun) == (started + 9, [started + 1])
+    assert [(a.outcome, a.first_byte_s) for a in bill] == [("TimedOut", 1.0)]
+
+
+@on_virtual_clock
+async def test_what_is_known_of_an_answer_that_was_left_is_billed() -> None:
+    """The vendor's counts from the start hold; only the output that it had not counted is an estimate."""
+    bill: list[Attempt] = []
+    events = Metered(Reasoner()).stream(request(9, bill=bill))
+    await anext(events)
+    await events.aclose()
+    (attempt,) = bill
+    assert (attempt.usage, attempt.estimated) == (Usage(input=3, cache_read=90, output=10), True)
+    assert (attempt.outcome, attempt.model, attempt.request_id) == ("cancelled", "a-1-dated", "r-7")
 
 
 @on_virtual_clock

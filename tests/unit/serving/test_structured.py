@@ -121,7 +121,7 @@ class TestIsStrict:
         ],
     )
     def test_by_example(self, schema: dict[str, Any], *, strict: bool) -> None:
-        """The root is an object, all objects are closed, their properties required, and no keyword is one that the mode refuses."""
+        """An object at the root, all of them closed, every property required, and no keyword that the mode refuses."""
         assert is_strict(schema) is strict
 
 
