@@ -58,6 +58,12 @@ def note(message: str) -> None:
     people.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
+def warn(message: str) -> None:
+    """Something that works and needs attention."""
+    people.print("warning:", style="bold yellow", end=" ")
+    people.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
 def fail(message: str) -> None:
     """An error for people: one sentence, no traceback."""
     people.print("error:", style="bold red", end=" ")

@@ -4,15 +4,19 @@ Every step may be repeated: what is already there stays.
 """
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 from flows.api_client import ApiClient
 from flows.cli.insight_page import print_insight
+from flows.cli.preflight import api_settings
+from flows.cli.prompt_actions import without_ruling
 from flows.settings import FlowSettings
 from infra.local.errors import PlatformError
 from infra.local.home import write_secret
@@ -25,7 +29,7 @@ from registry.errors import NotFound
 from registry.insights import Insight
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.promotion import was_promoted
-from registry.prompts.versions import PromptNotFound, PromptSource, parse_reference
+from registry.prompts.versions import PromptNotFound, PromptReference, PromptSource, parse_reference
 from registry.prompts.webhooks import ensure_webhook
 from registry.tenants import Keys, Tenants, Unauthenticated
 
@@ -40,6 +44,7 @@ QUESTION_DEADLINE_S = 110.0
 """The local language model took 20 to 55 s on a busy machine."""
 PROMOTED_WITHIN_S = 10.0
 """A promotion reaches the workers within 5 s."""
+REASONS_SHOWN = 3
 COMMAND_TIMEOUT_S = 600.0
 """An evaluation of the sample set took 10 s; a slow machine may take many times that."""
 
@@ -78,7 +83,8 @@ class FirstPass:
             self._tour("other-documents", self._ingest_others, "documents"),
             self._tour("dataset", self._import_dataset),
             self._tour("evaluation", self._evaluate, "documents", "dataset", "prompt", "prefect"),
-            self._tour("promotion", self._promote, "evaluation"),
+            # Also after an evaluation that failed: a refusal says what is missing.
+            self._tour("promotion", self._promote, "prompt", after=("evaluation",)),
             self._tour("question", self._ask, "promotion", "webhook", "admin-key", "api"),
         ]
 
@@ -90,8 +96,8 @@ class FirstPass:
     def _step(self, name: str, run: Callable[[], None], *needs: str) -> Step:
         return Step(name=name, title=name, run=run, needs=needs)
 
-    def _tour(self, name: str, run: Callable[[], None], *needs: str) -> Step:
-        return Step(name=name, title=name, run=run, needs=needs, may_fail=True)
+    def _tour(self, name: str, run: Callable[[], None], *needs: str, after: tuple[str, ...] = ()) -> Step:
+        return Step(name=name, title=name, run=run, needs=needs, after=after, may_fail=True)
 
     def _migrate(self) -> None:
         migrate(self._settings.database_url)
@@ -137,13 +143,31 @@ class FirstPass:
         self._assay("datasets", "import", file, "--name", SAMPLE_DATASET, log="dataset")
 
     def _evaluate(self) -> None:
-        if self._is_first():
-            selection = ("--prompt", PROMPT, "--dataset", SAMPLE_DATASET, "--tenant", SAMPLE_TENANT)
-            self._assay("evaluate", "run", *selection, log="evaluation")
+        """Measure each provider of the chain in turn; one that fails does not keep the next from it."""
+        if not self._is_first():
+            return
+        version = self._version(PROMPT)
+        waiting = asyncio.run(without_ruling(PromptReference(name=PROMPT, version=version), api_settings(self._local)))
+        failed = [problem for model in waiting if (problem := self._problem_with(version, model.provider))]
+        if failed:
+            raise PlatformError("; ".join(failed))
+
+    def _problem_with(self, version: int, provider: str) -> str | None:
+        """Evaluate with one provider, and say why it does not pass; None when it does."""
+        selection = ("--prompt", f"{PROMPT}/{version}", "--provider", provider)
+        sample = ("--dataset", SAMPLE_DATASET, "--tenant", SAMPLE_TENANT)
+        try:
+            outcome = self._assay_json("evaluate", "run", *selection, *sample, log="evaluation")
+        except PlatformError as error:
+            return f"{provider}: {error}"
+        reasons = "; ".join(outcome["reasons"][:REASONS_SHOWN])
+        return None if outcome["verdict"] == "PASS" else f"{provider}: {outcome['verdict']}: {reasons}"
 
     def _promote(self) -> None:
         if self._is_first():
-            self._assay("prompts", "promote", PROMPT, str(self._version(PROMPT)), log="promotion")
+            outcome = self._assay_json("prompts", "promote", PROMPT, str(self._version(PROMPT)), log="promotion")
+            if not outcome["promoted"]:
+                raise PlatformError("; ".join(outcome["missing"]))
 
     def _ask(self) -> None:
         end = time.monotonic() + PROMOTED_WITHIN_S
@@ -182,7 +206,17 @@ class FirstPass:
         """Run the same command that a person would type, its output in `logs/LOG.log`."""
         self._python("-m", "flows.cli.main", *arguments, log=log)
 
-    def _python(self, *arguments: str, log: str) -> None:
+    def _assay_json(self, *arguments: str, log: str) -> dict[str, Any]:
+        """The same with `--json`, and the document that it printed, also where that is a refusal (exit code 1)."""
+        printed = self._python("-m", "flows.cli.main", *arguments, "--json", log=log, codes=(0, 1))
+        try:
+            return json.loads(printed)
+        except ValueError as error:
+            path = log_path(self._settings.home, log)
+            raise PlatformError(f"step {log!r} failed{last_words(path)}; its log is {path}") from error
+
+    def _python(self, *arguments: str, log: str, codes: tuple[int, ...] = (0,)) -> str:
+        """What the command printed; kept in the log, too."""
         path = log_path(self._settings.home, log)
         environment = {
             **base_environment(self._local),
@@ -191,14 +225,19 @@ class FirstPass:
         }
         with path.open("ab") as output:
             try:
-                subprocess.run(  # noqa: S603 - our own command
+                done = subprocess.run(  # noqa: S603 - our own command
                     (sys.executable, *arguments),
                     env=environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
                     timeout=COMMAND_TIMEOUT_S,
-                    check=True,
+                    check=False,
                 )
             except subprocess.SubprocessError as error:
-                raise PlatformError(f"step {log!r} failed{last_words(path)}; its log is {path}") from error
+                raise PlatformError(f"step {log!r} took too long{last_words(path)}; its log is {path}") from error
+            failed = None if done.returncode in codes else last_words(path)  # errors are the last words on stderr
+            output.write(done.stdout)
+        if failed is not None:
+            raise PlatformError(f"step {log!r} failed{failed}; its log is {path}")
+        return done.stdout.decode(errors="replace")

@@ -19,11 +19,15 @@ def up(
     """Start MLflow, Prefect, the vector engine and the API; on the first run also the sample tenant."""
     from flows.cli import console
     from flows.cli.first_pass import FirstPass
+    from flows.cli.platform_checks import evidence_checks
+    from flows.cli.preflight import api_settings, require_startable
     from flows.cli.progress import UpProgress
     from infra.local.settings import LocalSettings
     from infra.local.supervisor import Platform
 
     settings = LocalSettings()
+    serving = api_settings(settings)
+    require_startable(serving)
     platform = Platform(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is ended in good order, too
     tour = FirstPass(settings, sample=not bare)
@@ -34,13 +38,16 @@ def up(
         console.note("interrupted; what this call had started is stopped again")
         raise typer.Exit(130) from None
     lines = [line.as_dict() for line in platform.status()]
+    warnings = [check.message for check in evidence_checks(serving) if check.state != "ok"]
     if as_json:
         insight = tour.insight and tour.insight.model_dump(mode="json")
-        console.print_json({"parts": lines, "insight": insight, "failures": platform.failures})
+        console.print_json({"parts": lines, "insight": insight, "failures": platform.failures, "warnings": warnings})
     else:
         _print_status(lines)
         tour.print_insight()
         _print_what_next(settings.root, settings.api_url)
+    for warning in warnings:
+        console.warn(warning)
     if platform.failures:
         console.fail("; ".join(f"{name}: {reason}" for name, reason in platform.failures.items()))
         raise typer.Exit(1)
@@ -80,11 +87,12 @@ def doctor(as_json: Json = False) -> None:
 
     from flows.cli import console
     from flows.cli.platform_checks import platform_checks
+    from flows.cli.preflight import api_settings
     from infra.local.doctor import machine_checks
     from infra.local.settings import LocalSettings
 
     settings = LocalSettings()
-    checks = [*machine_checks(settings), *platform_checks()]
+    checks = [*machine_checks(settings), *platform_checks(api_settings(settings))]
     if as_json:
         console.print_json({"checks": [check.as_dict() for check in checks]})
     else:
@@ -103,8 +111,10 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1,
 ) -> None:
     """Run the API in the foreground."""
+    from flows.settings import FlowSettings
     from serving.server import run
 
+    FlowSettings()  # a setting that only the flows read is as wrong here as there
     run(port=port, workers=workers)
 
 

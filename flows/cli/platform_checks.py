@@ -16,9 +16,9 @@ TIMEOUT_S = 5.0
 _STATES: dict[str, Literal["ok", "warning", "failed"]] = {"ok": "ok", "degraded": "warning", "down": "failed"}
 
 
-def platform_checks() -> list[Check]:
+def platform_checks(settings: ServingSettings) -> list[Check]:
     """The API's dependencies, and the evidence of every use case's prompt for every model of the chain."""
-    return [*_readiness(), *_evidence()]
+    return [*_readiness(), *evidence_checks(settings)]
 
 
 def _readiness() -> list[Check]:
@@ -34,19 +34,19 @@ def _readiness() -> list[Check]:
     ]
 
 
-def _evidence() -> list[Check]:
-    directory = ServingSettings().policies
+def evidence_checks(settings: ServingSettings) -> list[Check]:
+    """May the promoted prompts serve, with every model of the chain?"""
     checks: list[Check] = []
-    for file in sorted(directory.glob("*.yaml")):
+    for file in sorted(settings.policies.glob("*.yaml")):
         name = f"use case {file.stem}"
         try:
-            policy = load_policy(directory, file.stem)
-            decisions = asyncio.run(decide(policy))
+            policy = load_policy(settings.policies, file.stem)
+            decisions = asyncio.run(decide(policy, settings))
         except AssayError as error:
             checks.append(Check(name=name, state="warning", message=error.message))
             continue
         for model, decision in decisions:
             what = f"{model.provider} {model.model}"
-            message = f"{what} has its evidence" if decision.allowed else f"{what}: {'; '.join(decision.missing)}"
+            message = f"{what} has its evidence" if decision.allowed else "; ".join(decision.missing)
             checks.append(Check(name=name, state="ok" if decision.allowed else "warning", message=message))
     return checks

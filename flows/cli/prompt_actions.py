@@ -68,16 +68,23 @@ async def promote(name: str, version: int) -> tuple[Promotion, Policy]:
             return await promoter.promote(policy, found, models, _who()), policy
 
 
-async def decide(policy: Policy) -> list[tuple[ServingModel, Decision]]:
-    """What the policy says about the version under its alias, for every model that this environment would serve.
+async def decide(policy: Policy, settings: ServingSettings) -> list[tuple[ServingModel, Decision]]:
+    """What the policy says about the version under its alias, for every model that these settings would serve.
 
     Raises:
         PromptNotFound: nothing is promoted yet.
     """
     version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
     found, now = evidence(version), time.time()
-    models = await serving_models(ServingSettings())
+    models = await serving_models(settings)
     return [(model, check(policy, version, model.provider, model.model, found, now)) for model in models]
+
+
+async def without_ruling(reference: PromptReference, settings: ServingSettings) -> list[ServingModel]:
+    """The models of the chain for which no evaluation of the version came to PASS or FAIL."""
+    found = evidence(await find(reference))
+    ruled = {(e.provider, e.model) for e in found if e.kind == "evaluation" and e.verdict in {"PASS", "FAIL"}}
+    return [each for each in await serving_models(settings) if (each.provider, each.model) not in ruled]
 
 
 async def serving_models(settings: ServingSettings) -> list[ServingModel]:

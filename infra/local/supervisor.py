@@ -36,6 +36,8 @@ class Step:
     run: Callable[[], None]
     needs: tuple[str, ...] = ()
     """Parts and steps that have to be ready first."""
+    after: tuple[str, ...] = ()
+    """Steps that have to be over first, failed or not."""
     may_fail: bool = False
     """Its failure leaves the platform running; `Platform.failures` has the sentence."""
 
@@ -158,7 +160,7 @@ class Platform:
         for part in every:
             jobs[part.name] = (part.needs, partial(self._bring_up, part, progress))
         for step in steps:
-            jobs[step.name] = (step.needs, partial(self._do, step, progress))
+            jobs[step.name] = ((*step.needs, *step.after), partial(self._do, step, progress))
         futures: dict[str, Future[None]] = {name: Future() for name in jobs}
         with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
             try:

@@ -147,6 +147,21 @@ class TestUp:
         }
         assert seen == []
 
+    def test_a_step_may_come_after_one_that_failed(self, platform: Callable[..., Platform]) -> None:
+        """What only waits for a step is tried however that ended, and not before."""
+
+        def refuse() -> None:
+            seen.append("evaluation")
+            raise PlatformError("the evaluation did not pass")
+
+        seen: list[str] = []
+        steps = [
+            Step(name="promotion", title="", run=lambda: seen.append("promotion"), after=("evaluation",)),
+            Step(name="evaluation", title="", run=refuse, may_fail=True),
+        ]
+        platform(server("one")).up(steps)
+        assert seen == ["evaluation", "promotion"]
+
     def test_a_part_that_dies_names_its_log_and_takes_the_others_down(
         self, platform: Callable[..., Platform], tmp_path: Path
     ) -> None:
