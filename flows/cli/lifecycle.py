@@ -39,6 +39,8 @@ def up(
         raise typer.Exit(130) from None
     lines = [line.as_dict() for line in platform.status()]
     warnings = [check.message for check in evidence_checks(serving) if check.state != "ok"]
+    if "promotion" in platform.failures:
+        warnings.clear()  # its failure says the same
     if as_json:
         insight = tour.insight and tour.insight.model_dump(mode="json")
         console.print_json({"parts": lines, "insight": insight, "failures": platform.failures, "warnings": warnings})
