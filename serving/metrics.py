@@ -69,7 +69,7 @@ class Metrics:
         self.attempts = self._counter("assay_provider_attempts", "Requests to a model.", *at, "outcome")
         self.attempt_seconds = self._seconds("assay_provider_attempt_seconds", "Time of a whole answer.", *at)
         self.first_byte_seconds = self._seconds(
-            "assay_provider_first_byte_seconds", "Time to the first piece of a streamed answer.", *at
+            "assay_provider_first_byte_seconds", "Time until a streamed answer begins.", *at
         )
         self.provider_events = self._counter(
             "assay_provider_events", "What was done beyond asking once.", "provider", "event"

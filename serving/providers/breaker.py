@@ -134,16 +134,20 @@ class _Call:
         self._ticket = ticket
 
     def watched(self, request: CompletionRequest) -> CompletionRequest:
-        """The request, so that the attempt's own outcome is seen, whatever became of it on the way here."""
+        """The request, so that the attempt's beginning and end are seen, whatever becomes of them on the way here."""
+
+        def on_begin() -> None:
+            self.began()
+            request.on_begin()
 
         def on_attempt(attempt: Attempt) -> None:
             self._attempt = attempt
             request.on_attempt(attempt)
 
-        return replace(request, on_attempt=on_attempt)
+        return replace(request, on_attempt=on_attempt, on_begin=on_begin)
 
     def began(self) -> None:
-        """A piece is there."""
+        """It writes: a piece is there, or something comes that is not shown."""
         if not self._has_begun:
             self._has_begun = True
             self.showed_up()

@@ -6,6 +6,7 @@ Dean and Barroso, The Tail at Scale, Communications of the ACM 56 (2013).
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from registry.messages import Completion, CompletionRequest, StreamEvent
@@ -69,14 +70,22 @@ class Hedge(Wrapper):
                     yield event
             return
         candidates: list[AsyncGenerator[StreamEvent]] = []
+        has_begun = False
+
+        def on_begin() -> None:
+            nonlocal has_begun
+            has_begun = True
+            request.on_begin()
+
+        watched = replace(request, on_begin=on_begin)
 
         async def begin() -> tuple[AsyncGenerator[StreamEvent], StreamEvent]:
-            candidate = self.inner.stream(request)
+            candidate = self.inner.stream(watched)
             candidates.append(candidate)
             return candidate, await anext(candidate)
 
         try:
-            events, first = await self._race(begin, delay_s)
+            events, first = await self._race(begin, delay_s, unless=lambda: has_begun)
             for candidate in candidates:
                 if candidate is not events:  # both may have begun in the same moment
                     await candidate.aclose()
@@ -93,12 +102,20 @@ class Hedge(Wrapper):
         left_s = request.start_deadline - asyncio.get_running_loop().time()
         return delay_s if delay_s is not None and delay_s < left_s else None
 
-    async def _race(self, ask: Callable[[], Coroutine[Any, Any, Answer]], delay_s: float) -> Answer:
-        """The first answer of one or two askings; nothing runs on afterwards."""
+    async def _race(
+        self,
+        ask: Callable[[], Coroutine[Any, Any, Answer]],
+        delay_s: float,
+        unless: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """The first answer of one or two askings; nothing runs on afterwards.
+
+        `unless` says when the time has come whether the second is needless: a model that reasons has begun.
+        """
         tasks = [asyncio.create_task(ask())]
         try:
             done, running = await asyncio.wait(tasks, timeout=delay_s)
-            if running and self._budget.take():
+            if running and not unless() and self._budget.take():
                 self._count(self.name, "hedged")
                 tasks.append(asyncio.create_task(ask()))
                 running.add(tasks[-1])

@@ -7,10 +7,10 @@ from ctypes import Structure, addressof, c_char, c_int64, memset, sizeof
 from dataclasses import dataclass, replace
 
 from registry.messages import Attempt
+from serving.providers.base import ATTEMPT_S_MAX
 from serving.providers.circuit import SECOND_NS, Circuit, CircuitState
 from serving.providers.latency import Latencies, LatencyWindow
 
-ATTEMPT_S_MAX = 120.0
 LEASE_MARGIN_S = 1.0
 FAIR_S = 1.0
 """A fair time for an attempt while nobody knows how long answers take."""

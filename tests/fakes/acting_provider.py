@@ -20,6 +20,8 @@ class Act:
 
     pieces: tuple[str, ...] = ("yes",)
     wait_s: float = 0.0
+    begins: bool = False
+    """It reasons: the answer begins at once, and its first piece takes its time."""
     error: ProviderError | None = None
     """How it ends; None is with an answer."""
     forgets_end: bool = False
@@ -72,6 +74,8 @@ class ActingProvider:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
+            if act.begins:
+                request.on_begin()
             for piece in act.pieces:
                 await asyncio.sleep(act.wait_s)
                 yield Delta(text=piece)

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from registry.messages import CompletionRequest, Delta, Message
 from serving.providers.anthropic import Anthropic
 from serving.providers.base import AuthenticationFailed, ModelNotFound, Provider
+from serving.providers.metering import Metered
 from serving.providers.openai import OpenAI
 
 pytestmark = pytest.mark.live
@@ -61,7 +62,7 @@ def access(config: pytest.Config, wire: str) -> tuple[str, str]:
 async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
     """Each adapter at its vendor."""
     key, model = access(request.config, request.param)
-    provider = MAKERS[request.param](SecretStr(key), model)
+    provider = Metered(MAKERS[request.param](SecretStr(key), model))
     yield provider
     await provider.aclose()
 
@@ -118,7 +119,7 @@ async def test_ping(provider: Provider) -> None:
 async def test_a_wrong_key_is_named(request: pytest.FixtureRequest, wire: str) -> None:
     """A key that nobody knows is `AuthenticationFailed`, and no part of it is told."""
     _, model = access(request.config, wire)
-    provider = MAKERS[wire](SecretStr("sk-planted-and-wrong"), model)
+    provider = Metered(MAKERS[wire](SecretStr("sk-planted-and-wrong"), model))
     with pytest.raises(AuthenticationFailed) as caught:
         await ask(provider, question(), mode="whole")
     await provider.aclose()
@@ -129,7 +130,7 @@ async def test_a_wrong_key_is_named(request: pytest.FixtureRequest, wire: str) -
 async def test_an_unknown_model_is_named(request: pytest.FixtureRequest, wire: str) -> None:
     """A model that does not exist is `ModelNotFound`."""
     key, _ = access(request.config, wire)
-    provider = MAKERS[wire](SecretStr(key), "no-such-model-of-ours")
+    provider = Metered(MAKERS[wire](SecretStr(key), "no-such-model-of-ours"))
     with pytest.raises(ModelNotFound):
         await ask(provider, question(), mode="whole")
     await provider.aclose()

@@ -6,9 +6,10 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from fakes.fake_breaker_vendor import Vendor, around, ask, half_open, request
+from fakes.fake_breaker_vendor import ANSWER, Vendor, around, ask, half_open, request
 from fakes.virtual_clock import on_virtual_clock
 
+from registry.messages import Completion, CompletionRequest
 from serving.providers.base import (
     CircuitOpen,
     ContentRefused,
@@ -167,3 +168,19 @@ async def test_a_bug_gives_the_lease_back() -> None:
     assert slot.state == "half_open"
     vendor.error = None
     assert await ask(breaker) is None
+
+
+@on_virtual_clock
+async def test_a_probe_that_begins_to_reason_lets_everyone_in() -> None:
+    """The vendor is there before its first words are."""
+    breaker, slot = await half_open(vendor := Vendor())
+    states: list[str] = []
+
+    async def reason(asked: CompletionRequest) -> Completion:
+        asked.on_begin()
+        states.append(slot.state)
+        return ANSWER
+
+    vendor.complete = reason
+    await ask(breaker)
+    assert states == ["closed"]

@@ -195,3 +195,11 @@ def test_extra_calls_stay_below_a_twentieth(offered: int) -> None:
         assert offered * 1.04 - 1 <= len(vendor.requests) <= offered * 1.05
 
     main()
+
+
+@on_virtual_clock
+async def test_a_model_that_reasons_is_not_asked_twice() -> None:
+    """A stream that has begun is not late, however long its first words take."""
+    vendor = ActingProvider(acts=[Act(pieces=("slow",), wait_s=5.0, begins=True)])
+    assert await texts(hedge(vendor).stream(request(60))) == ["slow"]
+    assert len(vendor.requests) == 1
