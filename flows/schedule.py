@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flows.settings import FlowSettings
 from monitoring.burn_rate import EVERY_MIN
 
 POOL = "assay"
+ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
+"""What intervals are counted from: fixed, so that a repeated `up` leaves the clock alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +58,10 @@ async def deploy(prefect_url: str) -> None:
     async with PrefectClient(prefect_url) as client:
         for wanted in DEPLOYMENTS:
             flow = load_flow_from_entrypoint(wanted.entrypoint)
-            clock = (
-                [DeploymentScheduleCreate(schedule=IntervalSchedule(interval=wanted.every))] if wanted.every else None
-            )
+            clock = None
+            if wanted.every:
+                schedule = IntervalSchedule(interval=wanted.every, anchor_date=ANCHOR)
+                clock = [DeploymentScheduleCreate(schedule=schedule)]
             # After a pause Prefect starts every run that it missed: all but one of them end at once.
             one = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW) if clock else None
             await client.create_deployment(

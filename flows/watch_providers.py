@@ -32,6 +32,11 @@ from registry.rollups import DAY_MS, HOUR_MS, MINUTE_MS, compact_attempts, read_
 
 DAYS_SHOWN = 30
 HOURS_SHOWN = 24
+BELOW = "▼"
+"""Marks a share below its objective."""
+_LEGEND = f"{BELOW} marks what is below the objective"
+_BESIDE = ("p95_s", "p50_s", "first_piece_p95_s", "usd_per_1k_tokens", "cancelled", "available", "in_time")
+"""Columns of the tables that may be cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,8 @@ async def watch_providers() -> dict[str, JsonValue]:
     """
     settings = FlowSettings()
     seen = await asyncio.to_thread(_watch, settings)
+    for line in summary(seen):
+        get_run_logger().info(line)
     for alarm in (*seen.opened, *seen.closed):
         get_run_logger().warning("alarm %s: %s", "closed" if alarm.closed_ms else "opened", sentence(alarm))
         emit_event(
@@ -66,8 +73,9 @@ async def watch_providers() -> dict[str, JsonValue]:
             payload={"kind": alarm.kind, "severity": alarm.severity, "details": dict(alarm.details)},
         )
     await acreate_markdown_artifact(markdown(seen), key="providers", description=f"Open alarms: {len(seen.open)}")
-    await acreate_table_artifact(rows(seen.by_hour), key="providers-by-hour", description="The last day")
-    await acreate_table_artifact(rows(seen.by_day), key="providers-by-day", description="The last 30 days")
+    hours, days = (table(lines, seen.objectives) for lines in (seen.by_hour, seen.by_day))
+    await acreate_table_artifact(hours, key="providers-by-hour", description=f"The last day; {_LEGEND}")
+    await acreate_table_artifact(days, key="providers-by-day", description=f"The last 30 days; {_LEGEND}")
     return document(seen)
 
 
@@ -149,8 +157,28 @@ def sentence(alarm: Alarm) -> str:
 
 
 def rows(lines: Sequence[ProviderHealth]) -> list[dict[str, JsonValue]]:
-    """One line for each provider and period, the newest first, for tables and machines."""
-    return [_row(line) for line in sorted(lines, key=lambda line: -line.period_ms)]
+    """One line for each provider and period, the newest first, for machines."""
+    return [_row(line) for line in _newest_first(lines)]
+
+
+def table(lines: Sequence[ProviderHealth], objectives: Objectives) -> list[dict[str, JsonValue]]:
+    """The same for people: what matters stands left, because Prefect's page cuts wide tables off."""
+    return [
+        {
+            "from": _time(line.period_ms)[:16].replace("T", " "),
+            "provider": f"{line.provider} {line.model}",
+            "attempts": line.attempts,
+            "answered": _marked(line.available, objectives, interval=False),
+            "in time": _marked(line.in_time, objectives, interval=False),
+            "failed": row["failed"],
+            **{name: row[name] for name in _BESIDE},
+        }
+        for line, row in zip(_newest_first(lines), rows(lines), strict=True)
+    ]
+
+
+def _newest_first(lines: Sequence[ProviderHealth]) -> list[ProviderHealth]:
+    return sorted(lines, key=lambda line: -line.period_ms)
 
 
 def _row(line: ProviderHealth) -> dict[str, JsonValue]:
@@ -168,6 +196,19 @@ def _row(line: ProviderHealth) -> dict[str, JsonValue]:
         "cancelled": line.cancelled,
         "failed": ", ".join(f"{kind} {count}" for kind, count in line.failed.items()),
     }
+
+
+def summary(seen: Watch) -> list[str]:
+    """What the look found, for the log of the flow run: the alarms, and today's figures of each provider."""
+    today = max((line.period_ms for line in seen.by_day), default=0)
+    figures = [
+        f"{line.provider} {line.model}, {_time(today)[:10]}: {line.attempts} attempts, "
+        f"answered {_marked(line.available, seen.objectives)}, in time {_marked(line.in_time, seen.objectives)}"
+        for line in seen.by_day
+        if line.period_ms == today
+    ]
+    counts = f"open alarms: {len(seen.open)}; opened now: {len(seen.opened)}; closed now: {len(seen.closed)}"
+    return [counts, *(figures or ["no provider was asked"])]
 
 
 def document(seen: Watch) -> dict[str, JsonValue]:
@@ -203,24 +244,40 @@ def markdown(seen: Watch) -> str:
         f"a false alarm in at most {FALSE_ALARMS:.0%} of all months."
     )
     lines = [
-        f"## Open alarms: {len(seen.open)}" if seen.open else "## All providers keep their objectives",
+        f"## Open alarms: {len(seen.open)}" if seen.open else "## No open alarms",
         "",
         *(f"* since {_time(alarm.opened_ms)}, {sentence(alarm)}" for alarm in seen.open),
         "",
         terms,
         "",
-        "| day | provider | attempts | answered | in time | p50 | p95 | p95 of first piece | USD per 1k tokens |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"{_LEGEND}. An alarm wants more: a rule's burn rate in both of its windows, beyond chance.",
+        "",
+        "| day | provider | attempts | answered | in time |",
+        "|---|---|---|---|---|",
     ]
-    for row in rows(seen.by_day):
-        who = f"{row['provider']} {row['model']}"
-        cells = [str(row["from"])[:10], who]
-        cells += [
-            "" if row[name] is None else str(row[name])
-            for name in ("attempts", "available", "in_time", "p50_s", "p95_s", "first_piece_p95_s", "usd_per_1k_tokens")
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    days = [
+        (line, f"{_time(line.period_ms)[:10]} | {line.provider} {line.model}") for line in _newest_first(seen.by_day)
+    ]
+    for line, who in days:
+        shares = [_marked(share, seen.objectives) or "" for share in (line.available, line.in_time)]
+        lines.append(f"| {who} | {line.attempts} | {' | '.join(shares)} |")
+    lines += [
+        "",
+        "| day | provider | p50 s | p95 s | first piece p95 s | USD per 1k tokens |",
+        "|---|---|---|---|---|---|",
+    ]
+    for line, who in days:
+        cells = (line.p50_s, line.p95_s, line.first_piece_p95_s, line.usd_per_1k_tokens)
+        lines.append(f"| {who} | {' | '.join('' if cell is None else str(cell) for cell in cells)} |")
     return "\n".join(lines)
+
+
+def _marked(share: Share | None, objectives: Objectives, *, interval: bool = True) -> str | None:
+    """A share, marked when it is below the objective."""
+    if share is None:
+        return None
+    shown = _share(share) if interval else f"{share.value:.4f}"
+    return f"{BELOW} {shown}" if share.value < objectives.share else shown
 
 
 def _share(share: Share | None) -> str | None:

@@ -9,7 +9,9 @@ def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     tenant: Annotated[str, typer.Option(help="Whose documents answer.")],
     use_case: Annotated[str, typer.Option(help="Which prompt and policy.")] = "insights",
-    deadline_s: Annotated[float | None, typer.Option(min=1, max=120, help="Seconds to wait; API's default 30.")] = None,
+    deadline_s: Annotated[
+        float | None, typer.Option(min=0.001, max=120, help="Seconds to wait; API's default 30.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole insight as JSON.")] = False,
 ) -> None:
     """Ask a question and print the cited, priced and sealed answer."""

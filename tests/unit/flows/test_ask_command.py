@@ -1,5 +1,6 @@
 """`assay ask` against an API that streams."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,19 @@ def test_the_answer_is_handed_over_while_it_is_written() -> None:
     )
     insight = api.ask("How many?", tenant="north", on_text=pieces.append)
     assert (pieces, insight.answer) == (["Nine ", "\u2028"], "Nine arrived.")
+
+
+def test_a_deadline_as_short_as_the_api_takes_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command refuses no deadline that the API would take."""
+    bodies: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(200, json=INSIGHT)
+
+    monkeypatch.setattr(ApiClient, "from_settings", lambda _: client(answer))
+    done = CliRunner().invoke(app, ["ask", "How many?", "--tenant", "north", "--deadline-s", "0.05", "--json"])
+    assert (done.exit_code, [body["deadline_s"] for body in bodies]) == (0, [0.05])
 
 
 def test_an_error_event_is_the_error_that_it_stands_for() -> None:

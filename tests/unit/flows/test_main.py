@@ -42,6 +42,15 @@ def test_a_wrong_setting_is_one_sentence_without_its_value(
     assert "Traceback" not in shown
 
 
+def test_serve_refuses_what_only_the_flows_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An objective that no provider can have is told when the API starts, not five minutes later in a flow."""
+    monkeypatch.setenv("ASSAY_PROVIDER_SLO", "2")
+    monkeypatch.setattr(sys, "argv", ["assay", "serve"])
+    with pytest.raises(SystemExit) as ended:
+        rim.main()
+    assert ended.value.code == 2
+
+
 def test_a_bug_is_not_dressed_up_as_a_setting() -> None:
     """Any other ValueError keeps its traceback."""
     assert rim.settings_problem(ValueError("a bug")) is None

@@ -11,7 +11,7 @@ from fakes.fake_clock import FakeClock
 
 from flows.schedule import DEPLOYMENTS
 from flows.settings import FlowSettings
-from flows.watch_providers import Watch, audit_notes, document, markdown, watch
+from flows.watch_providers import Watch, audit_notes, document, markdown, summary, table, watch
 from monitoring.burn_rate import EVERY_MIN
 from monitoring.provider_health import Objectives
 from registry.alarms import open_alarms
@@ -68,7 +68,7 @@ def test_good_hours_open_nothing(platform: Platform) -> None:
     """A look at a healthy provider writes no alarm and no audit entry, and shows it."""
     seen = platform.look()
     assert (seen.opened, seen.closed, seen.open, platform.noted) == ((), (), (), [])
-    assert "All providers keep their objectives" in markdown(seen)
+    assert "## No open alarms" in markdown(seen)
 
 
 def test_an_outage_opens_one_alarm_that_closes_when_it_is_over(platform: Platform) -> None:
@@ -103,8 +103,29 @@ def test_people_see_what_an_alarm_rests_on(platform: Platform) -> None:
     assert "page: anthropic/claude fails, " in text
     assert "14.4x in 1 h and 5 min" in text
     assert "false alarm in at most 1% of all months" in text
-    assert "| anthropic claude | 1500 | 0.8000 (0.7790 to 0.8195) | 1.0000 (" in text
+    assert "| anthropic claude | 1500 | ▼ 0.8000 (0.7790 to 0.8195) | 1.0000 (" in text
     assert "| 0.002000000 |" in text
+
+
+def test_what_is_below_its_objective_is_marked_without_an_alarm(platform: Platform) -> None:
+    """No open alarm is not called a kept objective: page, tables and the run's log mark the share."""
+    platform.live(2, "Overloaded")
+    seen = platform.look()
+    assert seen.open == ()
+    text = markdown(seen)
+    assert "## No open alarms" in text
+    assert "keep their objectives" not in text
+    assert "| ▼ 0.9836 (" in text
+    assert [row["answered"] for row in table(seen.by_day, OBJECTIVES)] == ["▼ 0.9836"]
+    counts, figures = summary(seen)
+    assert counts == "open alarms: 0; opened now: 0; closed now: 0"
+    assert "anthropic claude" in figures
+    assert "1220 attempts, answered ▼ 0.9836 (" in figures
+
+
+def test_a_look_at_nothing_says_so(database: Database, clock: FakeClock) -> None:
+    """The log of a run without any traffic is not silent."""
+    assert summary(Platform(database, clock).look())[-1] == "no provider was asked"
 
 
 def test_machines_get_all_of_it(platform: Platform) -> None:
