@@ -86,7 +86,10 @@ def run_flow(
 def _require_provider(provider: str | None) -> None:
     """Refuse a provider that cannot be made: an unknown name, no key, no price."""
     from flows.wiring import measured_alone
+    from serving.providers.vendors import PROVIDERS
 
+    if provider is not None and provider not in PROVIDERS:
+        raise InvalidInput(f"there is no provider {provider!r}; --provider takes one of: {', '.join(PROVIDERS)}")
     alone = measured_alone(ServingSettings(), provider)
     try:
         asyncio.run(serving_models(alone))

@@ -47,7 +47,7 @@ def build_vendors(names: Sequence[str], policy: ProviderPolicy) -> tuple[Provide
         UnpricedModel: nobody knows what the model of a vendor costs.
     """
     cleaned = [name.strip() for name in names if name.strip()]
-    known = ", ".join(_FACTORIES)
+    known = ", ".join(PROVIDERS)
     if not cleaned:
         raise InvalidInput(f"ASSAY_PROVIDERS is empty; name at least one of: {known}")
     if len(cleaned) > CHAIN_MAX or len(set(cleaned)) < len(cleaned):
@@ -140,3 +140,5 @@ _FACTORIES: Mapping[str, Callable[[ProviderPolicy], Provider]] = {
     "openai": _openai,
     "local": _local,
 }
+PROVIDERS = tuple(_FACTORIES)
+"""Names that ASSAY_PROVIDERS may hold."""

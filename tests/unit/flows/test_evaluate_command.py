@@ -89,9 +89,9 @@ def test_a_broken_dataset_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("provider", "sentence"),
     [
-        ("banana", "none of: extractive, scripted, anthropic, openai, local"),
+        ("banana", "--provider takes one of: extractive, scripted, anthropic, openai, local"),
         ("openai", "set OPENAI_API_KEY"),
-        ("extractive,local", "more than one provider"),
+        ("extractive,local", "no provider 'extractive,local'"),
     ],
 )
 def test_a_provider_that_cannot_be_measured_is_refused_before_prefect_is_asked(
