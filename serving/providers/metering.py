@@ -161,16 +161,19 @@ class _Meter:
         usage, estimated = said.usage, said.usage_estimated
         if usage is None:
             worked = cancelled or self._first_byte_s is not None or isinstance(error, MAY_BILL)
-            usage, estimated = self._used(worked=worked)
+            usage, estimated = self._used(worked=worked, interrupted=cancelled or isinstance(error, TimedOut))
         self._tell(outcome, usage, said.model or known.model, said.request_id or known.request_id, estimated=estimated)
 
-    def _used(self, *, worked: bool) -> tuple[Usage, bool]:
-        """What an answer that was never finished has used, and whether that is an estimate."""
+    def _used(self, *, worked: bool, interrupted: bool) -> tuple[Usage, bool]:
+        """What an answer that was never finished has used, and whether that is an estimate.
+
+        It is one when we broke the attempt off: the vendor may have written more than it had told by then.
+        """
         written = -(-max(self._streamed_bytes, self._progress.written_bytes) // BYTES_PER_TOKEN)
         counted = self._progress.usage
         if counted is not None:
             # What was counted at the start of a stream does not hold what was written since.
-            return replace(counted, output=max(counted.output, written)), written > counted.output
+            return replace(counted, output=max(counted.output, written)), interrupted or written > counted.output
         if not worked:
             return Usage(), False
         prompt = (message.content for message in self.request.messages)

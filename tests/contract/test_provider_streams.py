@@ -102,7 +102,7 @@ async def test_the_loser_of_a_race_tells_what_is_known(wire: Wire) -> None:
     """A hedged stream that lost is billed by what its vendor had counted, and names its model."""
     request, attempts = noted(within(PATIENCE_S))
     async with (
-        at_vendor(wire, lambda number, _: "stall-thinking" if number == 1 else "none") as (provider, vendor),
+        at_vendor(wire, lambda number, _: "stall-opened" if number == 1 else "none") as (provider, vendor),
         asyncio.timeout(PATIENCE_S),
     ):
         hedged = Hedge(provider, lambda _: 0.05, TrafficBudget(share=1.0, start=1.0, cap=1.0))

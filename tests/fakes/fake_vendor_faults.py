@@ -62,6 +62,7 @@ AnswerFault = Literal[
 """A whole answer, and something is wrong with it."""
 
 StreamFault = Literal[
+    "stall-opened",  # silence after the opening event, which names model and id, until `release` is set
     "stall-thinking",  # silence between the reasoning and the first piece of text, until `release` is set
     "error-first",  # an error event before the first piece
     "error-event",  # an error event after the first piece

@@ -73,7 +73,7 @@ async def stream_pieces(
         return
     first = next((at for at, event in enumerate(played) if event.piece), None)
     for at, event in enumerate(played):
-        if fault == "stall-thinking" and at == first:
+        if (fault, at) in {("stall-thinking", first), ("stall-opened", 1)}:
             await release.wait()
         yield event.encode()
         if at != first:
