@@ -1,7 +1,7 @@
 """One vendor's answer while it comes in, and what it is when it is whole."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from registry.messages import Completion, CompletionRequest, Progress, StopReason, Usage
@@ -125,11 +125,12 @@ class Reply:
         text = shown or "".join(self._pieces)
         if stop != "refusal":
             text = self._checked(text, stop, shown=shown)
+        usage = self._counted()
         return Completion(
             text=text,
             stop_reason=stop,
-            usage=self.usage or self._estimate(),
-            usage_estimated=self.usage is None,
+            usage=usage,
+            usage_estimated=usage != self.usage,
             provider=self.provider,
             model=self.model or self.asked_model,
             asked_model=self.asked_model,
@@ -162,19 +163,26 @@ class Reply:
         if stop == "max_tokens":
             limit = self.request.max_output_tokens
             missed = f"it stopped at {limit} tokens, or where the model's context ends; raise max_output_tokens"
+        usage = self._counted()
         raise SchemaFailure(
             f"{self.provider} did not answer with {what}: {missed}",
-            usage=self.usage or self._estimate(),
-            usage_estimated=self.usage is None,
+            usage=usage,
+            usage_estimated=usage != self.usage,
             model=self.model or self.asked_model,
             request_id=self.request_id,
             answer=text if text.strip() and stop != "max_tokens" else None,
         )
 
-    def _estimate(self) -> Usage:
-        logger.warning("%s reported no usage; it is estimated from the texts", self.provider)
-        prompt = (message.content for message in self.request.messages)
-        return Usage(input=estimated_tokens(*prompt), output=estimated_tokens("".join(self._pieces)))
+    def _counted(self) -> Usage:
+        """The vendor's count, completed by an estimate where it has gaps: no prompt is without tokens."""
+        counted = self.usage
+        if counted is not None and counted.input + counted.cache_read + counted.cache_write_5m + counted.cache_write_1h:
+            return counted
+        logger.warning("%s reported no usage, or a part of it; the rest is estimated from the texts", self.provider)
+        prompt = estimated_tokens(*(message.content for message in self.request.messages))
+        if counted is not None:
+            return replace(counted, input=prompt)
+        return Usage(input=prompt, output=estimated_tokens("".join(self._pieces)))
 
 
 def count(counts: object, name: str) -> int:

@@ -15,9 +15,10 @@ from serving.providers.langchain_chat import _usage as given_by_assay
 
 ASKED = CompletionRequest(messages=(Message(role="user", content="How many were late?"),), max_output_tokens=50)
 TOKENS = st.integers(0, 10_000)
+SOME = st.integers(1, 10_000)  # no prompt is without tokens
 
 
-@given(TOKENS, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
+@given(SOME, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
 def test_usage_survives_both_translations(
     fresh: int, read: int, short: int, hour: int, output: int, reasoning: int
 ) -> None:
@@ -35,7 +36,7 @@ def test_usage_survives_both_translations(
     assert completion.usage == usage
 
 
-@given(TOKENS, TOKENS, TOKENS, TOKENS)
+@given(SOME, TOKENS, TOKENS, TOKENS)
 def test_counts_that_contradict_each_other_are_never_negative(total: int, read: int, hour: int, written: int) -> None:
     """Details larger than their total are cut to it: the buckets always add up to what was reported."""
     details = {"cache_read": read, "cache_creation": written, "ephemeral_1h_input_tokens": hour}

@@ -123,3 +123,12 @@ def test_a_name_looks_like_one(name: object) -> None:
 def test_counts_are_whole_numbers(counts: object, expected: int) -> None:
     """What is no count counts as 0."""
     assert count(counts, "n") == expected
+
+
+def test_a_count_without_a_prompt_is_completed() -> None:
+    """Where the vendor told only what it wrote, the prompt is estimated and the count marked."""
+    made = reply("Nine.")
+    made.usage = Usage(output=3)
+    answered = made.completion()
+    assert (answered.usage.output, answered.usage_estimated) == (3, True)
+    assert answered.usage.input > 0
