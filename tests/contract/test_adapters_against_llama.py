@@ -113,7 +113,7 @@ async def test_a_stream_is_the_same_call_in_pieces(provider: Provider) -> None:
     deltas, last = await streamed(provider, request)
     assert len(deltas) > 3
     assert "".join(deltas) == last.text
-    # Of Messages llama.cpp leaves the first event out when an answer begins with an emoji; the prompt is estimated then.
+    # llama.cpp leaves out the first event of Messages when the answer begins with an emoji: the prompt is estimated.
     if not last.usage_estimated:
         assert last.usage.input + last.usage.cache_read == whole.usage.input + whole.usage.cache_read
     assert last.usage.input + last.usage.cache_read > 0
