@@ -6,6 +6,7 @@ Start at `insights.answer`, which reads like a table of contents of one call.
 * access, middleware, problems, routes: what happens at the rim of a request
 * active_prompt, background, readiness: promoted versions kept fresh beside the requests
 * retrieval, budget_gate, asking, answer_text, providers, grounding: the steps of one call
-* call_log, idempotency: its two audit entries, and asking twice
+* call_log, idempotency, spending: its two audit entries, asking twice, and its bill
+* provider_history, telemetry, otel: what is told of every attempt at a provider
 * metrics, json_logs, request_context: what operators see
 """

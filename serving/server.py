@@ -1,9 +1,7 @@
 """Runs the application under uvicorn, with as many worker processes as asked for."""
 
-import asyncio
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,8 @@ import uvicorn
 from registry.database import open_database
 from serving.json_logs import log_config
 from serving.metrics import SHARED_DIRECTORY
-from serving.providers.base import Provider
-from serving.providers.vendors import build_vendors
 from serving.settings import ServingSettings
-from serving.telemetry import require_collector
-from serving.wiring import load_policies, provider_policy
+from serving.wiring import require_settings
 
 GRACE_S = 20
 """How long calls in flight may go on after the process is told to stop."""
@@ -68,17 +63,10 @@ def require_startable(settings: ServingSettings) -> None:
     Raises:
         AssayError: a key, a policy, a provider's setting or the database cannot be used.
     """
-    require_collector(settings.otlp_endpoint)
+    require_settings(settings)
     for secret in (settings.master_key, settings.webhook_secret, settings.engine_key):
         del secret  # reading it is the check
-    load_policies(settings.policies)
-    asyncio.run(_close(build_vendors(settings.providers, provider_policy(settings))))
     open_database(settings.database_url).close()
-
-
-async def _close(vendors: Sequence[Provider]) -> None:
-    for vendor in vendors:
-        await vendor.aclose()
 
 
 def _share_metrics(directory: Path) -> None:

@@ -35,7 +35,7 @@ from serving.providers.vendors import ProviderPolicy, build_vendors
 from serving.readiness import Health, Readiness, prompt_probe, provider_probe
 from serving.retrieval import retriever
 from serving.settings import ServingSettings
-from serving.telemetry import Telemetry, build_telemetry
+from serving.telemetry import Telemetry, build_telemetry, require_collector
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +212,22 @@ def _connect(
         background=Background(lambda task: metrics.background_crashes.labels(task).inc()),
         webhook_secret=settings.webhook_secret,
     )
+
+
+def require_settings(settings: ServingSettings) -> None:
+    """Refuse what no process could be built with, before one is started or stopped.
+
+    Raises:
+        InvalidInput: the collector's address, a policy or a provider; says what to change.
+    """
+    require_collector(settings.otlp_endpoint)
+    load_policies(settings.policies)
+    asyncio.run(_close(build_vendors(settings.providers, provider_policy(settings))))
+
+
+async def _close(vendors: Sequence[Provider]) -> None:
+    for vendor in vendors:
+        await vendor.aclose()
 
 
 def load_policies(directory: Path) -> dict[str, Policy]:

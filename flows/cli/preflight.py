@@ -1,9 +1,7 @@
 """What `assay up` finds out before it stops or starts anything: would the API start with these settings?"""
 
-import asyncio
 from pathlib import Path
 
-from flows.cli.prompt_actions import serving_models
 from infra.local.parts import base_environment
 from infra.local.settings import LocalSettings
 from serving.settings import ServingSettings
@@ -29,12 +27,9 @@ def require_startable(settings: ServingSettings) -> None:
         InvalidInput: a policy, a provider, a guard, the key or the collector's address; says what to change.
     """
     # Here and not above: the serving code is heavy, and doctor's settings need none of it.
-    from serving.telemetry import require_collector
-    from serving.wiring import load_policies
+    from serving.wiring import require_settings
 
-    require_collector(settings.otlp_endpoint)
-    load_policies(settings.policies)
-    asyncio.run(serving_models(settings))
+    require_settings(settings)
     is_prepared = (settings.home / "VERSION").exists()
     if is_prepared:
         settings.require_guards()

@@ -57,7 +57,7 @@ class Breaker(Wrapper):
         call = _Call(self.name, self._slot, request.deadline, streamed=False)
         try:
             completion = await self.inner.complete(call.watched(request))
-        except BaseException as error:
+        except BaseException as error:  # every way out is a verdict or gives the lease back; raised on
             call.ended(error)
             raise
         call.answered()
@@ -77,7 +77,7 @@ class Breaker(Wrapper):
                     else:
                         call.began()
                     yield event
-        except BaseException as error:
+        except BaseException as error:  # every way out is a verdict or gives the lease back; raised on
             call.ended(error)
             raise
 
@@ -97,7 +97,7 @@ class Breaker(Wrapper):
             self._slot.note_error(type(error).__name__)
             call.failed(error, at_once=True)
             raise
-        except BaseException as error:
+        except BaseException as error:  # every way out is a verdict or gives the lease back; raised on
             call.given_back(asked=isinstance(error, ProviderError))
             raise
         call.showed_up()

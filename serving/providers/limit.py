@@ -99,7 +99,7 @@ class Limit(Wrapper):
         try:
             async with asyncio.timeout_at(request.start_deadline):
                 await turn
-        except BaseException as error:
+        except BaseException as error:  # whoever leaves the queue leaves no place behind; raised on
             if turn.done() and not turn.cancelled():
                 self._hand_over()  # the turn came in the same moment: it goes to the next in the queue
             elif turn in self._queue:

@@ -50,7 +50,7 @@ class Metered(Wrapper):
                 completion = await self.inner.complete(meter.request)
         except TimeoutError:
             raise meter.timed_out() from None
-        except BaseException as error:
+        except BaseException as error:  # every way out is told, a cancellation too; raised on
             meter.failed(error)
             raise
         meter.answered(completion)
@@ -73,7 +73,7 @@ class Metered(Wrapper):
                 yield event
         except TimeoutError:
             raise meter.timed_out() from None
-        except BaseException as error:
+        except BaseException as error:  # every way out is told, a cancellation too; raised on
             meter.failed(error)
             raise
 

@@ -12,7 +12,6 @@ from serving.providers.wrapper import Count, Wrapper, uncounted
 
 RETRIES_MAX = 2
 BASE_S = 0.25
-WAIT_S_MAX = 4.0
 RETRY_AFTER_S_MAX = 5.0
 """A vendor that asks for more is left to the next provider."""
 
@@ -88,7 +87,7 @@ class Retry(Wrapper):
         asked_s = error.retry_after_s or 0.0
         if not worth or asked_s > RETRY_AFTER_S_MAX:
             return None
-        wait_s = asked_s + self._uniform(0.0, min(BASE_S * 2**number, WAIT_S_MAX))
+        wait_s = asked_s + self._uniform(0.0, BASE_S * 2**number)
         left_s = request.start_deadline - asyncio.get_running_loop().time()
         if wait_s >= left_s or not self._budget.take():
             return None

@@ -58,9 +58,10 @@ def test_whole_answers_are_of_the_sdks_types(path: str, stop: Any) -> None:
 def test_events_are_of_the_sdks_types(path: str, stop: Any) -> None:
     """Each event of each format's stream satisfies its SDK's model; pings are Anthropic's only exception."""
     events = FORMATS[path].events(Reply(text=TEXT, model="m", stop=stop), {"stream_options": {"include_usage": True}})
-    for event in events:
-        if isinstance(event.data, dict) and event.name != "ping":
-            EVENT[path].validate_python(event.data)
+    documents = [event.data for event in events if isinstance(event.data, dict) and event.name != "ping"]
+    assert len(documents) > 2
+    for document in documents:
+        EVENT[path].validate_python(document)
 
 
 @pytest.mark.parametrize("fault", [name for name in REFUSALS if name not in {"too-large", "too-long-llama"}])

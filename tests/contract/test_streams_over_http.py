@@ -8,36 +8,19 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 import uvicorn
+from fakes.fake_stream import BEGUN, INSIGHT
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from registry.insights import AuditPosition, Insight, PromptRef, ProviderRef, UsageRecord
+from registry.insights import Insight
 from registry.messages import Delta
-from serving.asking import Begun, Tell
+from serving.asking import Tell
 from serving.metrics import Metrics
 from serving.middleware import BodyLimit, RequestFrame
 from serving.routes.event_stream import EventStream
 
 pytestmark = pytest.mark.contract
 
-PROMPT = PromptRef(name="insights", version=1, alias="production")
-BEGUN = Begun(id="ins_1", use_case="insights", prompt=PROMPT)
-INSIGHT = Insight.model_validate(
-    {
-        "id": "ins_1",
-        "use_case": "insights",
-        "status": "served",
-        "answer": "Nine.",
-        "claims": [],
-        "passages": [],
-        "prompt": PROMPT,
-        "provider": ProviderRef(name="scripted", model="scripted"),
-        "usage": UsageRecord(),
-        "cost_usd": "0.000000000",
-        "audit": AuditPosition(log="serve-1", index=0),
-        "created_at": "2026-11-23T09:30:00Z",
-    }
-)
 Work = Callable[[Tell], Awaitable[tuple[Insight, bool]]]
 
 

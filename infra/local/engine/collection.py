@@ -244,7 +244,7 @@ class Collection:
             raise
         except Exception as error:  # the engine raises bare Exception
             raise self._translated(error) from error
-        except BaseException as error:
+        except BaseException as error:  # a panic is no Exception; the rest is raised on
             if type(error).__name__ != "PanicException":  # Rust's panic, which derives from BaseException
                 raise
             self._broken = True

@@ -5,32 +5,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from fakes.fake_client import FakeClient
+from fakes.fake_stream import BEGUN, INSIGHT
 from fakes.virtual_clock import on_virtual_clock
 
-from registry.insights import AuditPosition, Insight, PromptRef, ProviderRef, UsageRecord
+from registry.insights import Insight
 from registry.messages import Delta
-from serving.asking import Begun, Tell
+from serving.asking import Tell
 from serving.call_log import DeadlineExceeded
 from serving.routes.event_stream import EventStream
-
-PROMPT = PromptRef(name="insights", version=1, alias="production")
-BEGUN = Begun(id="ins_1", use_case="insights", prompt=PROMPT)
-INSIGHT = Insight.model_validate(
-    {
-        "id": "ins_1",
-        "use_case": "insights",
-        "status": "served",
-        "answer": "Nine.",
-        "claims": [],
-        "passages": [],
-        "prompt": PROMPT,
-        "provider": ProviderRef(name="scripted", model="scripted"),
-        "usage": UsageRecord(),
-        "cost_usd": "0.000000000",
-        "audit": AuditPosition(log="serve-1", index=0),
-        "created_at": "2026-11-23T09:30:00Z",
-    }
-)
 
 
 def streaming(work: Callable[[Tell], Awaitable[tuple[Insight, bool]]]) -> FakeClient:
