@@ -54,7 +54,9 @@ class InsightRecords:
         self._vault = vault
         self._clock = clock
 
-    def save(self, insight: Insight, tenant: str, billed_to: str, question: Question, salt: bytes) -> None:
+    def save(
+        self, insight: Insight, tenant: str, billed_to: str, question: Question, salt: bytes, *, seconds: float = 0.0
+    ) -> None:
         """Keep an insight; its question, answer and passages go to the vault under the question's subject.
 
         Args:
@@ -63,7 +65,9 @@ class InsightRecords:
             billed_to: `tenant` or `evaluation`.
             question: as it was asked.
             salt: of the commitments in the audit log.
+            seconds: from the question to the checked answer.
         """
+        usage = insight.usage
         sealed = Sealed(insight=insight, question=question, salt=base64.b64encode(salt))
         content = sealed.model_dump_json().encode()
         with self._database.write() as connection:
@@ -83,6 +87,13 @@ class InsightRecords:
                 "audit_log": insight.audit.log,
                 "audit_index": insight.audit.index,
                 "created_ms": int(insight.created_at.timestamp() * 1000),
+                "arm": insight.prompt.arm,
+                "latency_ms": round(seconds * 1000),
+                "claims": len(insight.claims or ()),
+                "claims_grounded": sum(claim.grounded for claim in insight.claims or ()),
+                "abstained": insight.abstained,
+                "input_tokens": usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h,
+                "output_tokens": usage.output,
             }
             connection.execute(insert(insights).values(**row))
 

@@ -133,6 +133,8 @@ class CompletionRequest:
     """The prompt version's other model defaults (claims_max, score_min, ...)."""
     material: Material | None = None
     """What the messages were rendered from."""
+    models: frozenset[tuple[str, str]] | None = None
+    """(provider, model) pairs that may answer: those the prompt version was proven with; None: every one."""
     deadline: float = math.inf
     """When the answer has to be there, in seconds on the running event loop's clock (`loop.time()`)."""
     first_delta_deadline: float = math.inf

@@ -97,7 +97,30 @@ insights = Table(
     Column("audit_log", Text, nullable=False),
     Column("audit_index", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("experiment", Text, nullable=True),  # null: no experiment ran for this call
+    Column("arm", Text, nullable=True),
+    Column("unit", Text, nullable=True),  # keyed hash of the subject or session that was assigned
+    Column("latency_ms", Integer, nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("claims_grounded", Integer, nullable=False),
+    Column("abstained", Boolean, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),  # all buckets of the prompt
+    Column("output_tokens", BigInteger, nullable=False),
     Index("ix_insights_tenant_time", "tenant", "created_ms"),
+    Index("ix_insights_prompt_time", "prompt_name", "created_ms"),
+    Index("ix_insights_experiment_time", "experiment", "created_ms"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("insight", Text, ForeignKey("insights.id"), nullable=False, unique=True),  # the newest word counts
+    Column("tenant", Text, nullable=False),
+    Column("rating", Integer, nullable=False),
+    Column("accepted", Boolean, nullable=True),
+    Column("vault_item", Text, ForeignKey("vault_items.id"), nullable=True),  # the comment; null: none
+    Column("created_ms", BigInteger, nullable=False),
 )
 
 idempotency = Table(
@@ -155,6 +178,7 @@ prompt_hashes = Table(
     Column("version", Integer, primary_key=True),
     Column("content_hash", Text, nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False),
+    Column("author", Text, nullable=True),  # null: nobody knows who wrote it
 )
 
 evidence = Table(
@@ -183,10 +207,53 @@ promotions = Table(
     Column("prompt_version", Integer, nullable=False),
     Column("content_hash", Text, nullable=False),
     Column("use_case", Text, nullable=False),
+    Column("alias", Text, nullable=False),  # what it may serve as: an alias, or `experiment:ID` for an arm
+    Column("models", Text, nullable=False),  # JSON list of [provider, model] that may answer with it
+    Column("basis", Text, nullable=False),  # evidence, waiver or record
     Column("promoted_by", Text, nullable=False),
     Column("evidence", Text, nullable=False),  # JSON list of evidence ids
     Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=True),  # null: no end
     Column("revoked_ms", BigInteger, nullable=True),
+    Index("ix_promotions_place", "prompt_name", "alias", "created_ms"),
+)
+
+serving_models = Table(  # the chain of those who serve, as they said at their last start
+    "serving_models",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("told_ms", BigInteger, nullable=False),
+)
+
+candidates = Table(  # the newest candidate of each prompt whose evaluation was asked for
+    "candidates",
+    metadata,
+    Column("prompt_name", Text, primary_key=True),
+    Column("prompt_version", Integer, nullable=False),
+    Column("announced_ms", BigInteger, nullable=False),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("prompt_name", Text, nullable=False),
+    Column("use_case", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("design", Text, nullable=False),  # JSON: arms, weights, metrics, ramp, exclusions
+    Column("decision", Text, nullable=True),  # JSON: how it ended; null while it runs
+    Column("created_by", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger, nullable=True),
+)
+Index(  # one running experiment for each prompt
+    "uq_experiments_running",
+    experiments.c.prompt_name,
+    unique=True,
+    sqlite_where=experiments.c.status == "running",
+    postgresql_where=experiments.c.status == "running",
 )
 
 provider_attempts = Table(

@@ -15,7 +15,7 @@ from registry.corpus.collection import Corpus
 from registry.database import Database, open_database
 from registry.embedding import load_embedder
 from registry.insight_records import InsightRecords
-from registry.prompts.policy import InvalidPolicy, Policy, load_policy
+from registry.prompts.policy import Policy, load_policies
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromotedPrompts
 from registry.signals import read_signal
 from registry.tenants import Keys, Tenants
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 SERVE = "serve"
 """The role of a process that answers apps; others, as an evaluation, judge providers by themselves."""
-POLICIES_MAX = 200
 BOARD_FILE = Path("run", "providers.board")
 """In home: what the workers of this node know together about each provider."""
 PUSHES_AT_ONCE_MAX = 8
@@ -119,6 +118,8 @@ def build(
     """
     with ExitStack() as opened:
         policies = load_policies(settings.policies)
+        if not policies:
+            logger.warning("no use case in %s: every question will be refused; set ASSAY_POLICIES", settings.policies)
         database = open_database(settings.database_url)
         opened.callback(database.close)
         log = AuditLog.open(settings.home / "audit", role)
@@ -228,20 +229,6 @@ def require_settings(settings: ServingSettings) -> None:
 async def _close(vendors: Sequence[Provider]) -> None:
     for vendor in vendors:
         await vendor.aclose()
-
-
-def load_policies(directory: Path) -> dict[str, Policy]:
-    """Every use case of a directory, by name.
-
-    Raises:
-        InvalidPolicy: a file cannot be used, or there are more than POLICIES_MAX.
-    """
-    names = sorted(path.stem for path in directory.glob("*.yaml"))
-    if len(names) > POLICIES_MAX:
-        raise InvalidPolicy(f"{str(directory)!r} has {len(names)} use cases; at most {POLICIES_MAX} are served")
-    if not names:
-        logger.warning("no use case in %s: every question will be refused; set ASSAY_POLICIES", directory)
-    return {name: load_policy(directory, name) for name in names}
 
 
 def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts, providers: Chain) -> Readiness:

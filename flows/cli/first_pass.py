@@ -28,7 +28,7 @@ from registry.database import migrate, open_database
 from registry.errors import NotFound
 from registry.insights import Insight
 from registry.prompts.mlflow_rest import MlflowRest
-from registry.prompts.promotion import was_promoted
+from registry.prompts.promotion_records import was_promoted
 from registry.prompts.versions import PromptNotFound, PromptReference, PromptSource, parse_reference
 from registry.prompts.webhooks import ensure_webhook
 from registry.tenants import Keys, Tenants, Unauthenticated

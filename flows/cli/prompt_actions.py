@@ -12,7 +12,8 @@ from registry.prompts.decision import Decision, check
 from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policy
-from registry.prompts.promotion import Promoter, Promotion, ServingModel
+from registry.prompts.promotion import Promoter
+from registry.prompts.promotion_records import Promotion, ServingModel
 from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
 from registry.prompts.schema import PromptTemplate
 from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource

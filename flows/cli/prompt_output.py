@@ -15,7 +15,8 @@ from flows.cli import console
 from registry.prompts.evidence import Evidence
 from registry.prompts.lint import LintFinding, lint
 from registry.prompts.policy import Policy
-from registry.prompts.promotion import Promotion, PromotionRefused
+from registry.prompts.promotion import PromotionRefused
+from registry.prompts.promotion_records import Promotion
 from registry.prompts.publishing import PromptSummary, Pushed
 from registry.prompts.schema import to_yaml
 from registry.prompts.versions import PromotedVersion

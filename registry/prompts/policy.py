@@ -10,6 +10,7 @@ from registry.errors import InvalidInput, NotFound
 from registry.insights import Name, Record
 
 FILE_BYTES_MAX = 64 * 1024
+POLICIES_MAX = 200
 
 
 class UseCaseNotFound(NotFound):
@@ -33,6 +34,8 @@ class Requirement(Record):
     """Older evidence does not count for a new promotion; None: no limit."""
     floors: dict[str, float] = Field(default_factory=dict)
     """Metric name → least value; a metric that was not measured refuses."""
+    approvers: Annotated[int, Field(ge=1, le=10)] = 1
+    """Of kind `approval`: how many people beside the author have to approve; two where nobody knows the author."""
     margin: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Largest tolerable drop against the version in production; smaller ones need more questions to be excluded."""
 
@@ -48,6 +51,8 @@ class Policy(Record):
     """The alias that serves."""
     tenants: tuple[Name, ...] | None = None
     """Who may use it; None: every tenant."""
+    waiver_hours_max: Annotated[float, Field(ge=0, le=24 * 30)] = 24
+    """Longest time for which two people may let a version serve without the evidence; 0: never."""
     requires: Annotated[tuple[Requirement, ...], Field(min_length=1, max_length=16)]
     """All of it has to be there. A policy that asks for nothing is refused."""
 
@@ -55,6 +60,18 @@ class Policy(Record):
     def summary(self) -> str:
         """What the policy rests on, in a few words: `evaluation + lint`."""
         return " + ".join(sorted({requirement.kind for requirement in self.requires}))
+
+
+def load_policies(directory: Path) -> dict[str, Policy]:
+    """Every use case of a directory, by name.
+
+    Raises:
+        InvalidPolicy: a file cannot be used, or there are more than POLICIES_MAX.
+    """
+    names = sorted(path.stem for path in directory.glob("*.yaml"))
+    if len(names) > POLICIES_MAX:
+        raise InvalidPolicy(f"{str(directory)!r} has {len(names)} use cases; at most {POLICIES_MAX} are served")
+    return {name: load_policy(directory, name) for name in names}
 
 
 def load_policy(directory: Path, use_case: str) -> Policy:

@@ -3,15 +3,12 @@
 * PromotionRefused (Refused) - evidence is missing; `details["missing"]` lists it, each with the command that makes it
 """
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
-
-from sqlalchemy import exists, select
+from dataclasses import asdict
+from typing import Protocol
 
 from registry.database import Database
 from registry.errors import AssayError, InvalidInput, JsonValue, Refused
@@ -20,8 +17,8 @@ from registry.prompts.evidence import ANY_MODEL, Evidence, evidence_for, record_
 from registry.prompts.lint import lint
 from registry.prompts.policy import Policy
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromptHashes
+from registry.prompts.promotion_records import Promotion, ServingModel, revoke_promotions, write_promotion
 from registry.prompts.versions import PromotedVersion
-from registry.schema import promotions
 from registry.signals import bump_signal
 
 Note = Callable[[str, Mapping[str, JsonValue]], object]
@@ -44,29 +41,6 @@ class PromotionRefused(Refused):
     """The policy does not find its evidence."""
 
     code = "promotion-refused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingModel:
-    """A provider and model of the chain that will answer with the version."""
-
-    provider: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
-    """The record that lets a content serve."""
-
-    id: str
-    prompt_name: str
-    prompt_version: int
-    content_hash: str
-    use_case: str
-    promoted_by: str
-    evidence: tuple[str, ...]
-    """Ids of the evidence it rests on."""
-    created_ms: int
 
 
 class Promoter:
@@ -150,9 +124,9 @@ class Promoter:
             raise PromotionRefused(
                 _refusal(policy, version, decision), policy=policy.summary, missing=[*decision.missing]
             )
-        record = self._record(policy, version, decision, promoted_by)
+        record = self._record(policy, version, models, decision, promoted_by)
         self._note("prompt.promotion", {**body, "promotion": record.id, "evidence": [*record.evidence]})
-        self._write(record)
+        write_promotion(self._database, record)
         try:
             await self._aliases.set_alias(version.name, policy.alias, version.version)
         except BaseException as error:  # also when cancelled, the record must tell the truth
@@ -173,31 +147,31 @@ class Promoter:
                 moved = await self._aliases.alias_version(record.prompt_name, alias) == record.prompt_version
         finally:
             if not moved:
-                self._revoke(record)
+                revoke_promotions(self._database, [record.id], int(self._clock() * 1000))
                 self._note("prompt.promotion-failed", {**body, "promotion": record.id})
         return moved
 
-    def _record(self, policy: Policy, version: PromotedVersion, decision: Decision, promoted_by: str) -> Promotion:
+    def _record(
+        self,
+        policy: Policy,
+        version: PromotedVersion,
+        models: Sequence[ServingModel],
+        decision: Decision,
+        promoted_by: str,
+    ) -> Promotion:
         return Promotion(
             id=self._new_id(),
             prompt_name=version.name,
             prompt_version=version.version,
             content_hash=version.content_hash,
             use_case=policy.use_case,
+            alias=policy.alias,
+            models=tuple(models),
+            basis="evidence",
             promoted_by=promoted_by,
             evidence=tuple(found.id for found in decision.evidence),
             created_ms=int(self._clock() * 1000),
         )
-
-    def _write(self, record: Promotion) -> None:
-        row: dict[str, Any] = asdict(record) | {"evidence": json.dumps(record.evidence)}
-        with self._database.write() as connection:
-            connection.execute(promotions.insert().values(**row))
-
-    def _revoke(self, record: Promotion) -> None:
-        with self._database.write() as connection:
-            changed = promotions.update().where(promotions.c.id == record.id)
-            connection.execute(changed.values(revoked_ms=int(self._clock() * 1000)))
 
 
 def record_lint(
@@ -227,12 +201,6 @@ def record_lint(
         clock=clock,
         new_id=new_id,
     )
-
-
-def was_promoted(database: Database, name: str) -> bool:
-    """Whether any version of a prompt was ever promoted; an alias withdrawn since does not matter."""
-    with database.read() as connection:
-        return connection.scalar(select(exists().where(promotions.c.prompt_name == name))) is True
 
 
 def _refusal(policy: Policy, version: PromotedVersion, decision: Decision) -> str:

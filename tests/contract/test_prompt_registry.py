@@ -15,7 +15,8 @@ from registry.prompts.evidence import record_evidence
 from registry.prompts.mlflow_rest import MlflowNotFound, MlflowRest
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promoted import PromotedPrompts, PromptTampered
-from registry.prompts.promotion import Promoter, PromotionRefused, ServingModel
+from registry.prompts.promotion import Promoter, PromotionRefused
+from registry.prompts.promotion_records import ServingModel
 from registry.prompts.publishing import NotAPrompt, PromptPublisher
 from registry.prompts.schema import PromptTemplate, Turn, Variable, load_template
 from registry.prompts.stored import TEXT_TAG

@@ -16,6 +16,7 @@ def upgrade() -> None:
     _insights()
     _documents()
     _prompts()
+    _experiments()
     _messages_between_processes()
     _what_monitors_watch()
 
@@ -98,10 +99,35 @@ def _insights() -> None:
         sa.Column("audit_log", sa.Text(), nullable=False),
         sa.Column("audit_index", sa.BigInteger(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("experiment", sa.Text(), nullable=True),
+        sa.Column("arm", sa.Text(), nullable=True),
+        sa.Column("unit", sa.Text(), nullable=True),
+        sa.Column("latency_ms", sa.Integer(), nullable=False),
+        sa.Column("claims", sa.Integer(), nullable=False),
+        sa.Column("claims_grounded", sa.Integer(), nullable=False),
+        sa.Column("abstained", sa.Boolean(), nullable=False),
+        sa.Column("input_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("output_tokens", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["vault_item"], ["vault_items.id"], name="fk_insights_vault_item"),
         sa.PrimaryKeyConstraint("id", name="pk_insights"),
     )
     op.create_index("ix_insights_tenant_time", "insights", ["tenant", "created_ms"])
+    op.create_index("ix_insights_prompt_time", "insights", ["prompt_name", "created_ms"])
+    op.create_index("ix_insights_experiment_time", "insights", ["experiment", "created_ms"])
+    op.create_table(
+        "feedback",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("insight", sa.Text(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("rating", sa.Integer(), nullable=False),
+        sa.Column("accepted", sa.Boolean(), nullable=True),
+        sa.Column("vault_item", sa.Text(), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["insight"], ["insights.id"], name="fk_feedback_insight"),
+        sa.ForeignKeyConstraint(["vault_item"], ["vault_items.id"], name="fk_feedback_vault_item"),
+        sa.PrimaryKeyConstraint("id", name="pk_feedback"),
+        sa.UniqueConstraint("insight", name="uq_feedback_insight"),
+    )
     op.create_table(
         "idempotency",
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -141,6 +167,7 @@ def _prompts() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("content_hash", sa.Text(), nullable=False),
         sa.Column("first_seen_ms", sa.BigInteger(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", "version", name="pk_prompt_hashes"),
     )
     op.create_table(
@@ -167,11 +194,56 @@ def _prompts() -> None:
         sa.Column("prompt_version", sa.Integer(), nullable=False),
         sa.Column("content_hash", sa.Text(), nullable=False),
         sa.Column("use_case", sa.Text(), nullable=False),
+        sa.Column("alias", sa.Text(), nullable=False),
+        sa.Column("models", sa.Text(), nullable=False),
+        sa.Column("basis", sa.Text(), nullable=False),
         sa.Column("promoted_by", sa.Text(), nullable=False),
         sa.Column("evidence", sa.Text(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
         sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_promotions"),
+    )
+    op.create_index("ix_promotions_place", "promotions", ["prompt_name", "alias", "created_ms"])
+    op.create_table(
+        "serving_models",
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("told_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("position", name="pk_serving_models"),
+    )
+    op.create_table(
+        "candidates",
+        sa.Column("prompt_name", sa.Text(), nullable=False),
+        sa.Column("prompt_version", sa.Integer(), nullable=False),
+        sa.Column("announced_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("prompt_name", name="pk_candidates"),
+    )
+
+
+def _experiments() -> None:
+    """Versions compared with live traffic."""
+    op.create_table(
+        "experiments",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("prompt_name", sa.Text(), nullable=False),
+        sa.Column("use_case", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("design", sa.Text(), nullable=False),
+        sa.Column("decision", sa.Text(), nullable=True),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_experiments"),
+    )
+    op.create_index(
+        "uq_experiments_running",
+        "experiments",
+        ["prompt_name"],
+        unique=True,
+        sqlite_where=sa.text("status = 'running'"),
+        postgresql_where=sa.text("status = 'running'"),
     )
 
 

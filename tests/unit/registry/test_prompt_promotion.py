@@ -14,7 +14,8 @@ from registry.prompts.evidence import Evidence, evidence_for, record_evidence
 from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromptTampered
-from registry.prompts.promotion import Promoter, PromotionRefused, ServingModel, record_lint, was_promoted
+from registry.prompts.promotion import Promoter, PromotionRefused, record_lint
+from registry.prompts.promotion_records import ServingModel, was_promoted
 from registry.prompts.schema import ModelParameters, PromptTemplate, Turn, Variable, content_hash
 from registry.prompts.versions import PromotedVersion
 from registry.schema import promotions
@@ -133,9 +134,13 @@ async def test_a_version_with_its_evidence_is_promoted(stage: Stage) -> None:
         "prompt_version": 1,
         "content_hash": version().content_hash,
         "use_case": "insights",
+        "alias": "production",
+        "models": '[["extractive", "extractive-1"]]',
+        "basis": "evidence",
         "promoted_by": "ada",
         "evidence": json.dumps([lint_evidence.id, evaluation.id]),
         "created_ms": int(NOW * 1000),
+        "expires_ms": None,
         "revoked_ms": None,
     }
     ((kind, body),) = stage.notes

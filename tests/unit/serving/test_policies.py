@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from fakes.fake_serving import write_policy
 
-from registry.prompts.policy import InvalidPolicy
-from serving.wiring import POLICIES_MAX, load_policies
+from registry.prompts.policy import POLICIES_MAX, InvalidPolicy, load_policies
 
 
 def test_too_many_use_cases_are_refused(tmp_path: Path) -> None:

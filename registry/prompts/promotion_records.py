@@ -1,0 +1,157 @@
+"""Promotion records: which content may serve as what, with which models, since when and until when.
+
+A record is written before an alias moves, by the gate or by `assay prompts promote`, and read by everyone who serves:
+without an unrevoked, unexpired one for its very content a version does not serve, wherever an alias points.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, RowMapping, delete, exists, or_, select, update
+
+from registry.database import Database
+from registry.schema import promotions
+from registry.schema import serving_models as chain
+
+RECORDS_MAX = 200
+"""Newest records that are looked through for one place."""
+
+Basis = Literal["evidence", "waiver", "record"]
+"""Why a content may serve.
+
+* evidence - the policy found what it asks for
+* waiver - two people took the risk until a stated hour
+* record - it was promoted before: a rollback needs nothing more
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ServingModel:
+    """A provider and model of the chain that answers."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """The record that lets a content serve."""
+
+    id: str
+    prompt_name: str
+    prompt_version: int
+    content_hash: str
+    use_case: str
+    alias: str
+    """What it may serve as: an alias, or `experiment:ID` for an arm."""
+    models: tuple[ServingModel, ...]
+    """Who may answer with it; every other provider of the chain is skipped for this prompt."""
+    basis: Basis
+    promoted_by: str
+    evidence: tuple[str, ...]
+    """Ids of the evidence it rests on."""
+    created_ms: int
+    expires_ms: int | None = None
+    """End of the waiver; None: no end."""
+    revoked_ms: int | None = None
+
+
+def write_promotion(database: Database, record: Promotion) -> None:
+    """Store a record.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; nothing was stored.
+    """
+    row: dict[str, Any] = asdict(record)
+    row["models"] = json.dumps([[each.provider, each.model] for each in record.models])
+    row["evidence"] = json.dumps(record.evidence)
+    with database.write() as connection:
+        connection.execute(promotions.insert().values(**row))
+
+
+def revoke_promotions(database: Database, ids: Sequence[str], now_ms: int) -> None:
+    """End records; one that is revoked already keeps its time.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; nothing was revoked.
+    """
+    living = promotions.c.id.in_(ids) & promotions.c.revoked_ms.is_(None)
+    with database.write() as connection:
+        connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))
+
+
+def valid_promotions(database: Database, name: str, alias: str, now_ms: int) -> tuple[Promotion, ...]:
+    """Unrevoked, unexpired records of one place, newest first: the first one is what was last let through.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    newest = promotions.c.created_ms.desc(), promotions.c.id.desc()
+    chosen = select(promotions).where(_valid(name, alias, now_ms)).order_by(*newest).limit(RECORDS_MAX)
+    with database.read() as connection:
+        return tuple(_promotion(row) for row in connection.execute(chosen).mappings())
+
+
+def valid_promotion(database: Database, name: str, alias: str, content_hash: str, now_ms: int) -> Promotion | None:
+    """The newest unrevoked, unexpired record of a content in one place; None: it may not serve there.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    newest = promotions.c.created_ms.desc(), promotions.c.id.desc()
+    same = _valid(name, alias, now_ms) & (promotions.c.content_hash == content_hash)
+    with database.read() as connection:
+        row = connection.execute(select(promotions).where(same).order_by(*newest).limit(1)).mappings().one_or_none()
+    return None if row is None else _promotion(row)
+
+
+def was_promoted(database: Database, name: str) -> bool:
+    """Whether any version of a prompt was ever promoted; an alias withdrawn since does not matter."""
+    with database.read() as connection:
+        return connection.scalar(select(exists().where(promotions.c.prompt_name == name))) is True
+
+
+def tell_serving_models(
+    database: Database, models: Sequence[ServingModel], clock: Callable[[], float] = time.time
+) -> None:
+    """Say which models answer from now on, in order; a serving process says it when it starts.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; what was told before stands.
+    """
+    told_ms = int(clock() * 1000)
+    rows = [
+        {"position": position, "provider": each.provider, "model": each.model, "told_ms": told_ms}
+        for position, each in enumerate(models)
+    ]
+    with database.write() as connection:
+        connection.execute(delete(chain))
+        if rows:
+            connection.execute(chain.insert(), rows)
+
+
+def told_serving_models(database: Database) -> tuple[ServingModel, ...]:
+    """The chain of those who serve, in order; empty before any serving process has started.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    with database.read() as connection:
+        rows = connection.execute(select(chain.c.provider, chain.c.model).order_by(chain.c.position)).all()
+    return tuple(ServingModel(provider=row.provider, model=row.model) for row in rows)
+
+
+def _valid(name: str, alias: str, now_ms: int) -> ColumnElement[bool]:
+    here = (promotions.c.prompt_name == name) & (promotions.c.alias == alias)
+    unexpired = or_(promotions.c.expires_ms.is_(None), promotions.c.expires_ms > now_ms)
+    return here & promotions.c.revoked_ms.is_(None) & unexpired
+
+
+def _promotion(row: RowMapping) -> Promotion:
+    fields: dict[str, Any] = dict(row)
+    models = tuple(ServingModel(provider=provider, model=model) for provider, model in json.loads(fields["models"]))
+    fields |= {"models": models, "evidence": tuple(json.loads(fields["evidence"]))}
+    return Promotion(**fields)
