@@ -10,15 +10,13 @@ from registry.settings import RegistrySettings
 
 
 class FlowSettings(RegistrySettings):
-    """The registry's settings and the addresses of the API and of Prefect."""
+    """The registry's settings, the address of the API and what is expected of providers."""
 
     url: str | None = Field(default=None, validation_alias="ASSAY_URL")
     key: SecretStr | None = Field(default=None, validation_alias="ASSAY_KEY")
     api_port: int = Field(default=8000, validation_alias="ASSAY_API_PORT")
     host: str = Field(default="127.0.0.1", validation_alias="ASSAY_HOST")
     tls_certificate: Path | None = Field(default=None, validation_alias="ASSAY_TLS_CERTIFICATE")
-    prefect_port: int = Field(default=4200, validation_alias="ASSAY_PREFECT_PORT")
-    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
 
     # What is expected of each provider.
     provider_slo: Annotated[float, Field(ge=0.9, le=0.9999)] = Field(
@@ -36,11 +34,6 @@ class FlowSettings(RegistrySettings):
         scheme = "http" if self.tls_certificate is None else "https"
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return (self.url or f"{scheme}://{host}:{self.api_port}").rstrip("/")
-
-    @property
-    def prefect_url(self) -> str:
-        """URL of Prefect's API."""
-        return (self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api").rstrip("/")
 
     @property
     def admin_key_file(self) -> Path:

@@ -1,4 +1,4 @@
-"""Where the system of record lives, as read by the doors (`serving.settings`, `flows.settings`)."""
+"""Where the system of record and Prefect live, as read by the doors (`serving.settings`, `flows.settings`)."""
 
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ class RegistrySettings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     mlflow_username: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_USERNAME")
     mlflow_password: SecretStr | None = Field(default=None, validation_alias="MLFLOW_TRACKING_PASSWORD")
+    prefect_port: int = Field(default=4200, validation_alias="ASSAY_PREFECT_PORT")
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     qdrant_port: int = Field(default=6333, validation_alias="ASSAY_QDRANT_PORT")
     qdrant_address: str | None = Field(default=None, validation_alias="QDRANT_URL")
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")
@@ -55,6 +57,11 @@ class RegistrySettings(BaseSettings):
     @property
     def _mlflow_address(self) -> str:
         return (self.mlflow_tracking_uri or f"http://127.0.0.1:{self.mlflow_port}").rstrip("/")
+
+    @property
+    def prefect_url(self) -> str:
+        """URL of Prefect's API."""
+        return (self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api").rstrip("/")
 
     @property
     def qdrant_url(self) -> str:

@@ -15,6 +15,7 @@ from registry.corpus.collection import Corpus
 from registry.database import Database, open_database
 from registry.embedding import load_embedder
 from registry.insight_records import InsightRecords
+from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policies
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromotedPrompts
 from registry.signals import read_signal
@@ -24,8 +25,10 @@ from serving.active_prompt import ActivePrompts, PromptStore
 from serving.background import Background
 from serving.budget_gate import BudgetGate, PricedModel
 from serving.call_log import CallLog, Outcome
+from serving.candidate_announcer import CandidateAnnouncer
 from serving.insights import Insights
 from serving.metrics import Metrics
+from serving.prefect_events import PrefectEvents
 from serving.provider_history import ProviderHistory
 from serving.providers.base import Provider
 from serving.providers.board import Board
@@ -60,6 +63,7 @@ class Services:
     calls: CallLog
     prompts: ActivePrompts
     promoted: PromptStore
+    candidates: CandidateAnnouncer
     corpus: Corpus
     providers: Chain
     board: Board
@@ -76,6 +80,7 @@ class Services:
         await self.prompts.start()
         self.background.start("follow-signal", self.prompts.follow_signal)
         self.background.start("poll-mlflow", self.prompts.poll)
+        self.background.start("announce-candidates", self.candidates.run)
         probe = ProviderProbe(self.providers.links, self.metrics, idle_s=self.settings.provider_probe_s)
         self.background.start("probe-providers", probe.run)
         self.background.start("write-provider-history", self.history.run)
@@ -84,7 +89,7 @@ class Services:
         """Stop and close everything; the audit log last, when every call has its outcome."""
         await self.background.aclose()
         await self.calls.drain()
-        parts = (self.providers, self.history, self.telemetry, self.corpus, self.promoted)
+        parts = (self.providers, self.history, self.telemetry, self.corpus, self.promoted, self.candidates)
         for part in filter(None, parts):
             try:
                 await part.aclose()
@@ -174,7 +179,8 @@ def _connect(
     vault = Vault(database, settings.master_key)
     records = InsightRecords(database, vault)
     slots = {(policy.prompt, policy.alias) for policy in policies.values()}
-    prompts = ActivePrompts(promoted, database, sorted(slots), metrics, holder=f"{socket.gethostname()}:{os.getpid()}")
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    prompts = ActivePrompts(promoted, database, sorted(slots), metrics, holder=holder)
 
     def count(use_case: str, outcome: Outcome) -> None:
         metrics.insights.labels(use_case if use_case in policies else "unknown", outcome).inc()
@@ -203,6 +209,7 @@ def _connect(
         calls=calls,
         prompts=prompts,
         promoted=promoted,
+        candidates=_announcer(settings, database, policies, holder),
         corpus=corpus,
         providers=providers,
         board=board,
@@ -212,6 +219,18 @@ def _connect(
         metrics=metrics,
         background=Background(lambda task: metrics.background_crashes.labels(task).inc()),
         webhook_secret=settings.webhook_secret,
+    )
+
+
+def _announcer(
+    settings: ServingSettings, database: Database, policies: Mapping[str, Policy], holder: str
+) -> CandidateAnnouncer:
+    return CandidateAnnouncer(
+        database,
+        [policy.prompt for policy in policies.values()],
+        mlflow=MlflowRest(settings.mlflow_access),
+        events=PrefectEvents(settings.prefect_url, settings.prefect_auth),
+        holder=holder,
     )
 
 

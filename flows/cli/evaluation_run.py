@@ -11,17 +11,12 @@ from flows.cli import console
 from flows.cli.prompt_actions import serving_models
 from flows.settings import FlowSettings
 from registry.datasets import Datasets, Split
-from registry.errors import InvalidInput, Unavailable
+from registry.errors import InvalidInput
 from registry.prompts.versions import parse_reference
+from serving.prefect_events import PrefectUnavailable
 from serving.settings import ServingSettings
 
 HEALTH_TIMEOUT_S = 3.0
-
-
-class PrefectUnavailable(Unavailable):
-    """The Prefect server, which records every evaluation, does not answer."""
-
-    code = "prefect-unavailable"
 
 
 def run_flow(

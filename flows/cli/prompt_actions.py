@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from flows.cli.recorded import open_registry
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
+from registry.prompts.candidates import CANDIDATE
 from registry.prompts.decision import Decision, check
 from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
@@ -18,9 +19,6 @@ from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
 from registry.prompts.schema import PromptTemplate
 from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource
 from serving.settings import ServingSettings
-
-CANDIDATE = "candidate"
-"""The alias of the version that waits for its evaluation."""
 
 
 async def push(template: PromptTemplate, message: str) -> Pushed:

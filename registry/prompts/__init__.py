@@ -6,5 +6,6 @@
 * stored, mlflow: how MLflow keeps a version; push, list, alias (the only module here that imports mlflow)
 * mlflow_rest, versions, promoted: reading versions over plain REST; last good on disk
 * policy, promotion: what a use case asks for before an alias moves, and the record of it
+* candidates, verdicts: which version waits for its evaluation; what came of it, shown on its page in MLflow
 * webhooks: MLflow's signed pushes
 """

@@ -86,15 +86,19 @@ class PromptSource:
             InvalidTemplate: The version's tags hold no usable template.
             MlflowUnavailable: No usable answer.
         """
-        require_valid(name, alias)
+        return await self._assemble(name, alias, await self._under(name, alias))
+
+    async def number_under(self, name: str, alias: str) -> int | None:
+        """The number of the version that an alias points at, whatever the version holds; None: no such alias.
+
+        Raises:
+            MlflowUnavailable: No usable answer.
+        """
         try:
-            answer = await self._rest.get("registered-models/alias", {"name": name, "alias": alias})
-        except (MlflowNotFound, MlflowRejected) as error:
-            # MLflow answers a missing alias of an existing prompt with 400, like any unfit parameter.
-            if isinstance(error, MlflowRejected) and "not found" not in error.message:
-                raise
-            raise PromptNotFound(f"no prompt {name!r} under alias {alias!r}; promote a version first") from error
-        return await self._assemble(name, alias, answer)
+            answer = await self._under(name, alias)
+        except PromptNotFound:
+            return None
+        return int(cast("Json", answer.get("model_version") or {}).get("version", 0))
 
     async def by_version(self, name: str, version: int) -> PromotedVersion:
         """A version by its number; raises as `by_alias`."""
@@ -119,6 +123,16 @@ class PromptSource:
         if reference.version is not None:
             return await self.by_version(reference.name, reference.version)
         return await self.newest(reference.name)
+
+    async def _under(self, name: str, alias: str) -> Json:
+        require_valid(name, alias)
+        try:
+            return await self._rest.get("registered-models/alias", {"name": name, "alias": alias})
+        except (MlflowNotFound, MlflowRejected) as error:
+            # MLflow answers a missing alias of an existing prompt with 400, like any unfit parameter.
+            if isinstance(error, MlflowRejected) and "not found" not in error.message:
+                raise
+            raise PromptNotFound(f"no prompt {name!r} under alias {alias!r}; promote a version first") from error
 
     async def _assemble(self, name: str, alias: str, answer: Json) -> PromotedVersion:
         stored = cast("Json", answer.get("model_version") or {})

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from registry.database import Database
 from registry.errors import Unavailable
+from registry.prompts.candidates import CANDIDATE
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.webhooks import (
     SIGNATURE_HEADERS,
@@ -53,6 +54,8 @@ async def mlflow(request: Request) -> Response:
         body = await read_body(request)
     delivery = verify(request.headers, body, services.webhook_secret, time.time())
     await asyncio.to_thread(_accept, services.database, delivery)
+    if delivery.alias == CANDIDATE:
+        services.candidates.wake()  # Prefect is told by a loop: MLflow does not wait for it
     return Response(status_code=204)
 
 

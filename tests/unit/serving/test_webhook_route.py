@@ -17,9 +17,11 @@ from serving.wiring import PUSHES_AT_ONCE_MAX
 WEBHOOK_KEY = "planted-webhook-secret"
 
 
-def hook(secret: str = WEBHOOK_KEY, delivery: str = "d1", at: float | None = None) -> dict[str, Any]:
+def hook(
+    secret: str = WEBHOOK_KEY, delivery: str = "d1", at: float | None = None, alias: str = "production"
+) -> dict[str, Any]:
     """A push as MLflow signs it."""
-    data = {"name": "insights", "alias": "production", "version": "2"}
+    data = {"name": "insights", "alias": alias, "version": "2"}
     body = json.dumps({"entity": "prompt_alias", "action": "created", "data": data}).encode()
     timestamp = str(int(time.time() if at is None else at))
     headers = {
@@ -36,6 +38,17 @@ async def test_a_signed_push_raises_the_signal_once(api: Any) -> None:
     push = hook()
     assert [(await api.client.post("/hooks/mlflow", **push)).status_code for _ in range(2)] == [204, 204]
     assert read_signal(api.services.database, PROMPTS_SIGNAL) == before + 1
+
+
+@pytest.mark.parametrize(("alias", "wakes"), [("candidate", 1), ("production", 0)])
+async def test_a_push_about_the_candidate_wakes_its_announcer(
+    api: Any, monkeypatch: pytest.MonkeyPatch, alias: str, wakes: int
+) -> None:
+    """The answer does not wait for Prefect; other aliases wake nobody."""
+    woken: list[None] = []
+    monkeypatch.setattr(api.services.candidates, "wake", lambda: woken.append(None))
+    assert (await api.client.post("/hooks/mlflow", **hook(alias=alias))).status_code == 204
+    assert len(woken) == wakes
 
 
 @pytest.mark.parametrize("push", [hook("another-secret"), hook(at=0), {"content": b"{}"}, {"content": b"\xff"}])
