@@ -55,7 +55,15 @@ class InsightRecords:
         self._clock = clock
 
     def save(
-        self, insight: Insight, tenant: str, billed_to: str, question: Question, salt: bytes, *, seconds: float = 0.0
+        self,
+        insight: Insight,
+        tenant: str,
+        billed_to: str,
+        question: Question,
+        salt: bytes,
+        *,
+        seconds: float = 0.0,
+        unit: str | None = None,
     ) -> None:
         """Keep an insight; its question, answer and passages go to the vault under the question's subject.
 
@@ -66,6 +74,7 @@ class InsightRecords:
             question: as it was asked.
             salt: of the commitments in the audit log.
             seconds: from the question to the checked answer.
+            unit: keyed hash of the subject, else of the session, by which experiments tell callers apart.
         """
         usage = insight.usage
         sealed = Sealed(insight=insight, question=question, salt=base64.b64encode(salt))
@@ -87,7 +96,9 @@ class InsightRecords:
                 "audit_log": insight.audit.log,
                 "audit_index": insight.audit.index,
                 "created_ms": int(insight.created_at.timestamp() * 1000),
+                "experiment": insight.prompt.experiment,
                 "arm": insight.prompt.arm,
+                "unit": unit,
                 "latency_ms": round(seconds * 1000),
                 "claims": len(insight.claims or ()),
                 "claims_grounded": sum(claim.grounded for claim in insight.claims or ()),

@@ -101,6 +101,9 @@ class PromptRef(Record):
     version: int
     alias: str
     arm: str | None = None
+    """The arm of an experiment that this caller was given; None: no experiment, or not in it."""
+    experiment: str | None = None
+    """Its id."""
 
 
 class ProviderRef(Record):

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from registry.database import Database, insert_or_ignore
 from registry.errors import InvalidInput, NotFound, Unavailable
@@ -122,6 +122,10 @@ class Vault:
             return AESGCM(key).decrypt(row.nonce, row.ciphertext, _bound(tenant, row.kind, item))
         except InvalidTag as error:
             raise VaultSealed(f"content {item!r} does not decrypt; its row was altered") from error
+
+    def discard(self, item: str, connection: Connection) -> None:
+        """Remove an item that another one has replaced, as part of that transaction; without one nothing happens."""
+        connection.execute(delete(vault_items).where(vault_items.c.id == item))
 
     def erase(self, tenant: str, subject: str) -> int:
         """Destroy the subject's key; later content of the same subject gets a new one.
