@@ -15,7 +15,7 @@ from flows.prompt_evaluation import Answered, Prepared
 from flows.wiring import EvaluationServices
 from registry.datasets import HASH_SHOWN
 from registry.errors import Conflict, JsonValue
-from registry.prompts.evidence import record_evidence
+from registry.prompts.evidence import AGAINST, record_evidence
 from registry.prompts.policy import Requirement
 from registry.runs import LoggedRun, RunReport, Runs
 
@@ -116,6 +116,7 @@ def _store(outcome: Outcome, services: EvaluationServices) -> str:
             "answered_by": list(outcome.answered),
             "dataset_sha256": prepared.dataset.info.sha256,
             "against": prepared.baseline.version if prepared.baseline else None,
+            AGAINST: prepared.baseline.content_hash if prepared.baseline else None,
         },
         run_id=outcome.run.id,
         dataset=prepared.dataset.info.name,

@@ -41,12 +41,18 @@ def evidence_checks(settings: ServingSettings) -> list[Check]:
         name = f"use case {file.stem}"
         try:
             policy = load_policy(settings.policies, file.stem)
-            decisions = asyncio.run(decide(policy, settings))
+            decision = asyncio.run(decide(policy))
         except AssayError as error:
             checks.append(Check(name=name, state="warning", message=error.message))
             continue
-        for model, decision in decisions:
-            what = f"{model.provider} {model.model}"
-            message = f"{what} has its evidence" if decision.allowed else "; ".join(decision.missing)
-            checks.append(Check(name=name, state="ok" if decision.allowed else "warning", message=message))
+        checks += [Check(name=name, state="warning", message=sentence) for sentence in decision.missing]
+        checks += [
+            Check(name=name, state="ok", message=f"{model.provider} {model.model} has its evidence")
+            for model in decision.models
+        ]
+        checks += [
+            Check(name=name, state="warning", message=f"{each.model.provider} is skipped: {'; '.join(each.missing)}")
+            for each in decision.skipped
+            if decision.models
+        ]
     return checks

@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 from flows.cli.recorded import open_registry
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
+from registry.prompts import alias_move
 from registry.prompts.candidates import CANDIDATE
-from registry.prompts.decision import Decision, check
+from registry.prompts.decision import Decision
+from registry.prompts.decision import decide as ask_policy
 from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policy
-from registry.prompts.promotion import Promoter
-from registry.prompts.promotion_records import Promotion, ServingModel
+from registry.prompts.promotion import Promoter, case_of
+from registry.prompts.promotion_records import Promotion, ServingModel, told_serving_models
 from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
 from registry.prompts.schema import PromptTemplate
 from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource
@@ -56,27 +58,25 @@ def evidence(version: PromotedVersion) -> tuple[Evidence, ...]:
 
 
 async def promote(name: str, version: int) -> tuple[Promotion, Policy]:
-    """Promote a version with every model of the chain that this environment would serve."""
+    """Promote a version with the chain of those who serve."""
     settings = ServingSettings()
-    models = await serving_models(settings)
     async with _mlflow() as rest:
         found = await PromptSource(rest).find(PromptReference(name=name, version=version))
         policy = load_policy(settings.policies, found.template.use_case)
         with open_registry() as database, AuditLog.open(settings.home / "audit", "cli") as log:
-            promoter = Promoter(database, aliases=PromptPublisher(rest), note=log.note_now)
-            return await promoter.promote(policy, found, models, _who()), policy
+            promoter, models = Promoter(database, note=log.note_now), told_serving_models(database)
+            return await alias_move.promote(promoter, PromptPublisher(rest), policy, found, models, _who()), policy
 
 
-async def decide(policy: Policy, settings: ServingSettings) -> list[tuple[ServingModel, Decision]]:
-    """What the policy says about the version under its alias, for every model that these settings would serve.
+async def decide(policy: Policy) -> Decision:
+    """What the policy says about the version under its alias and the chain of those who serve; writes nothing.
 
     Raises:
         PromptNotFound: nothing is promoted yet.
     """
     version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
-    found, now = evidence(version), time.time()
-    models = await serving_models(settings)
-    return [(model, check(policy, version, model.provider, model.model, found, now)) for model in models]
+    with open_registry() as database:
+        return ask_policy(policy, told_serving_models(database), case_of(database, policy, version, time.time()))
 
 
 async def without_ruling(reference: PromptReference, settings: ServingSettings) -> list[ServingModel]:

@@ -3,15 +3,51 @@
 Kinds of evidence are plug-ins in `KINDS`. A policy that names a kind nobody knows refuses every version.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from registry.prompts.evidence import ANY_MODEL, Evidence
+from registry.prompts.approvals import APPROVAL, DAY_MS, Authors, judge_approvals
+from registry.prompts.evidence import AGAINST, ANY_MODEL, Evidence
 from registry.prompts.policy import Policy, Requirement
+from registry.prompts.promotion_records import ServingModel
 from registry.prompts.versions import PromotedVersion
 
-DAY_MS = 86_400_000
 REASONS_SHOWN = 5
+NOBODY_SERVES = (
+    "no serving process has told which models answer; start `assay serve` (or `assay up`) once, then promote again"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Production:
+    """The content that a new one has to be compared with: the one last let through to the same place."""
+
+    version: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that a decision about one version looks at."""
+
+    version: PromotedVersion
+    evidence: Sequence[Evidence]
+    """Of its content; within a kind newest first."""
+    now: float
+    """Seconds since the epoch."""
+    authors: Authors = field(default_factory=Authors)
+    production: Production | None = None
+    """None: nothing may serve there yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was found for one requirement."""
+
+    problems: tuple[str, ...]
+    """One sentence for each thing that is missing, with what helps."""
+    evidence: tuple[Evidence, ...] = ()
+    """What it rests on, when nothing is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,95 +56,134 @@ class Kind:
 
     per_model: bool
     """True: it has to be shown with the very provider and model that will serve."""
-    remedy: str
-    """How to get it; `{name}`, `{version}`, `{provider}` and `{dataset}` are filled in."""
-    failed: str
-    """What helps when it was shown and says FAIL; the same are filled in."""
+    judge: Callable[[Requirement, Case, ServingModel], Finding]
 
 
-KINDS: Mapping[str, Kind] = {
-    "lint": Kind(
-        per_model=False,
-        remedy="see `assay prompts show {name}/{version}`, mend the file and push it again",
-        failed="see `assay prompts show {name}/{version}`, mend the file and push it again",
-    ),
-    "evaluation": Kind(
-        per_model=True,
-        remedy="run `assay evaluate run --prompt {name}/{version} --provider {provider}{dataset}`",
-        failed="improve the prompt and push it again, or leave {provider!r} out of ASSAY_PROVIDERS",
-    ),
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A model of the chain that may not answer with the version."""
+
+    model: ServingModel
+    missing: tuple[str, ...]
+    """What it lacks, each with the command that makes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the policy says about one version served by one model."""
+    """What the policy says about one version and the chain that would serve it."""
 
     allowed: bool
+    """Everything that holds for any model is there, and at least one model has its own evidence."""
     missing: tuple[str, ...]
-    """One sentence for each thing that is missing."""
+    """One sentence for each thing that stands in the way; empty when allowed."""
     evidence: tuple[Evidence, ...]
     """What the decision rests on."""
+    models: tuple[ServingModel, ...]
+    """Those with their evidence: who may answer with the version, in the chain's order."""
+    skipped: tuple[Skipped, ...]
+    """The others of the chain."""
     policy: str
     """What the policy asks for, e.g. `evaluation + lint`."""
 
 
-def check(
-    policy: Policy, version: PromotedVersion, provider: str, model: str, evidence: Sequence[Evidence], now: float
-) -> Decision:
-    """Ask the policy about a version and one model; changes nothing.
+def decide(policy: Policy, models: Sequence[ServingModel], case: Case) -> Decision:
+    """Ask the policy about a version, for each model of a chain; changes nothing.
 
     Args:
         policy: Of the use case.
-        version: The version in question.
-        provider: Name in the chain.
-        model: As the provider names it.
-        evidence: Of the version's content, newest first, as `evidence_for` gives it.
-        now: Seconds since the epoch.
+        models: The chain that serves, in order; an empty one refuses.
+        case: The version and what is known about it.
     """
-    missing: list[str] = []
-    used: list[Evidence] = []
+    shared: list[Finding] = []
+    own: dict[ServingModel, list[Finding]] = {model: [] for model in models}
     for requirement in policy.requires:
-        found = _newest(requirement, version, provider, model, evidence)
-        problems = list(_problems(requirement, version, provider, model, found, now))
-        missing += problems
-        if found is not None and not problems:
-            used.append(found)
-    return Decision(allowed=not missing, missing=tuple(missing), evidence=tuple(used), policy=policy.summary)
+        kind = KINDS.get(requirement.kind)
+        if kind is None:
+            shared.append(_unknown(requirement))
+        elif not kind.per_model:
+            shared.append(kind.judge(requirement, case, _ANY))
+        else:
+            for model, findings in own.items():
+                findings.append(kind.judge(requirement, case, model))
+    lacking = {model: _problems(findings) for model, findings in own.items()}
+    able = tuple(model for model in own if not lacking[model])
+    missing = _problems(shared)
+    if not able:
+        everyone = dict.fromkeys(sentence for problems in lacking.values() for sentence in problems)
+        missing = (*missing, *(everyone or (NOBODY_SERVES,)))
+    used = {
+        found.id: found for each in (*shared, *(f for model in able for f in own[model])) for found in each.evidence
+    }
+    return Decision(
+        allowed=not missing,
+        missing=missing,
+        evidence=tuple(used.values()),
+        models=able,
+        skipped=tuple(Skipped(model=model, missing=lacking[model]) for model in own if lacking[model]),
+        policy=policy.summary,
+    )
 
 
-def _newest(
-    requirement: Requirement, version: PromotedVersion, provider: str, model: str, evidence: Sequence[Evidence]
-) -> Evidence | None:
-    kind = KINDS.get(requirement.kind)
-    if kind is None:
-        return None
-    wanted = (provider, model) if kind.per_model else (ANY_MODEL, ANY_MODEL)
-    for found in evidence:
-        bound = (found.prompt_name, found.content_hash) == (version.name, version.content_hash)
+def _problems(findings: Sequence[Finding]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sentence for finding in findings for sentence in finding.problems))
+
+
+def _unknown(requirement: Requirement) -> Finding:
+    known = ", ".join(KINDS)
+    return Finding(
+        problems=(f"the policy asks for evidence of kind {requirement.kind!r}, which is unknown (known: {known})",)
+    )
+
+
+def _lint(requirement: Requirement, case: Case, model: ServingModel) -> Finding:
+    about = case.version
+    remedy = f"see `assay prompts show {about.name}/{about.version}`, mend the file and push it again"
+    found = _newest(requirement, case, model)
+    problems = tuple(_standing(requirement, case, found, what="lint", remedy=remedy, failed=remedy))
+    return Finding(problems=problems, evidence=() if problems or found is None else (found,))
+
+
+def _evaluation(requirement: Requirement, case: Case, model: ServingModel) -> Finding:
+    about = case.version
+    dataset = f" --dataset {requirement.dataset}" if requirement.dataset else ""
+    remedy = f"run `assay evaluate run --prompt {about.name}/{about.version} --provider {model.provider}{dataset}`"
+    failed = f"improve the prompt and push it again, or leave {model.provider!r} out of ASSAY_PROVIDERS"
+    what = f"evaluation with {model.provider} {model.model}"
+    found = _newest(requirement, case, model)
+    problems = [*_standing(requirement, case, found, what=what, remedy=remedy, failed=failed)]
+    if found is not None and not problems:
+        problems += _comparison(found, case, what, remedy)
+    return Finding(problems=tuple(problems), evidence=() if problems or found is None else (found,))
+
+
+def _approval(requirement: Requirement, case: Case, _model: ServingModel) -> Finding:
+    problems, counted = judge_approvals(requirement, case.version, case.evidence, case.authors, case.now)
+    return Finding(problems=problems, evidence=() if problems else counted)
+
+
+KINDS: Mapping[str, Kind] = {
+    "lint": Kind(per_model=False, judge=_lint),
+    "evaluation": Kind(per_model=True, judge=_evaluation),
+    APPROVAL: Kind(per_model=False, judge=_approval),
+}
+_ANY = ServingModel(provider=ANY_MODEL, model=ANY_MODEL)
+
+
+def _newest(requirement: Requirement, case: Case, model: ServingModel) -> Evidence | None:
+    about = case.version
+    for found in case.evidence:
+        bound = (found.prompt_name, found.content_hash) == (about.name, about.content_hash)
         dataset_fits = requirement.dataset is None or found.dataset == requirement.dataset
-        if bound and found.kind == requirement.kind and (found.provider, found.model) == wanted and dataset_fits:
+        same_model = (found.provider, found.model) == (model.provider, model.model)
+        if bound and found.kind == requirement.kind and same_model and dataset_fits:
             return found
     return None
 
 
-def _problems(
-    requirement: Requirement,
-    version: PromotedVersion,
-    provider: str,
-    model: str,
-    found: Evidence | None,
-    now: float,
+def _standing(
+    requirement: Requirement, case: Case, found: Evidence | None, *, what: str, remedy: str, failed: str
 ) -> Iterator[str]:
-    kind = KINDS.get(requirement.kind)
-    if kind is None:
-        known = ", ".join(KINDS)
-        yield f"the policy asks for evidence of kind {requirement.kind!r}, which is unknown (known: {known})"
-        return
-    what = f"{requirement.kind} with {provider} {model}" if kind.per_model else requirement.kind
-    dataset = f" --dataset {requirement.dataset}" if requirement.dataset else ""
-    names = {"name": version.name, "version": version.version, "provider": provider, "dataset": dataset}
-    remedy, failed = kind.remedy.format(**names), kind.failed.format(**names)
+    """What is wrong with the newest evidence: missing, not passed, too old, below a floor."""
     if found is None:
         yield f"no {what} for this content; {remedy}"
         return
@@ -116,7 +191,7 @@ def _problems(
         yield f"the newest {what} says {found.verdict}{_reason(found)}; {failed if found.verdict == 'FAIL' else remedy}"
         return  # its reasons name the floors that it misses
     days = requirement.max_age_days
-    if days is not None and now * 1000 - found.created_ms > days * DAY_MS:
+    if days is not None and case.now * 1000 - found.created_ms > days * DAY_MS:
         yield f"the newest {what} is older than {days:g} days; {remedy}"
     for name, floor in sorted(requirement.floors.items()):
         value = _metric(found, name)
@@ -124,6 +199,16 @@ def _problems(
             yield f"the newest {what} did not measure {name!r}, which has a floor; {remedy}"
         elif not value >= floor:
             yield f"{name!r} is {value:.3f} in the newest {what}, below {floor:g}; {failed}"
+
+
+def _comparison(found: Evidence, case: Case, what: str, remedy: str) -> Iterator[str]:
+    """A later content has to be compared with the one that serves, not with one that is easier to beat."""
+    production = case.production
+    if production is None or production.content_hash == case.version.content_hash:
+        return
+    if found.details.get(AGAINST) != production.content_hash:
+        against = f"{case.version.name}/{production.version}"
+        yield f"the newest {what} did not compare with {against}, which was last promoted; {remedy}"
 
 
 def _metric(found: Evidence, name: str) -> float | None:

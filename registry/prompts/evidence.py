@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 
 from registry.database import Database
 from registry.errors import JsonValue
@@ -18,8 +18,10 @@ Verdict = Literal["PASS", "FAIL", "UNDERPOWERED"]
 
 ANY_MODEL = "any"
 """Provider and model of evidence that does not depend on one, e.g. lint."""
+AGAINST = "against_content"
+"""Detail of an evaluation: content hash of the version it was compared with; None: of none."""
 EVIDENCE_MAX = 500
-"""Newest pieces of evidence that are looked at for one version."""
+"""Newest pieces of evidence that are looked at for one version, of one kind or of every kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ def record_evidence(
     clock: Callable[[], float] = time.time,
     new_id: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> Evidence:
-    """Store a verdict. Nothing is ever overwritten; the newest of a kind counts.
+    """Store a verdict. Nothing is ever overwritten; the newest of a kind counts, and this one is the newest.
 
     Raises:
         DatabaseUnavailable: The database does not answer.
@@ -78,23 +80,40 @@ def record_evidence(
         "dataset": dataset,
         "created_ms": int(clock() * 1000),
     }
-    stored = row | {"details": json.dumps(row["details"], sort_keys=True, ensure_ascii=False, allow_nan=False)}
+    details_json = json.dumps(row["details"], sort_keys=True, ensure_ascii=False, allow_nan=False)
     with database.write() as connection:
-        connection.execute(table.insert().values(**stored))
+        # Also within one tick of a clock, or after one that ran ahead.
+        newest_ms = connection.scalar(select(func.max(table.c.created_ms)).where(_about(prompt_name, content_hash)))
+        row["created_ms"] = max(row["created_ms"], (newest_ms or 0) + 1)
+        connection.execute(table.insert().values(**(row | {"details": details_json})))
     return Evidence(**row)
 
 
-def evidence_for(database: Database, prompt_name: str, content_hash: str) -> tuple[Evidence, ...]:
+def evidence_for(
+    database: Database, prompt_name: str, content_hash: str, kind: str | None = None
+) -> tuple[Evidence, ...]:
     """All evidence for one content of a prompt, newest first; also what an equal version gathered.
+
+    Args:
+        database: Where it is kept.
+        prompt_name: The prompt.
+        content_hash: The content.
+        kind: Only of this kind; None: of every kind.
 
     Raises:
         DatabaseUnavailable: The database does not answer.
     """
-    same = (table.c.prompt_name == prompt_name) & (table.c.content_hash == content_hash)
+    same = _about(prompt_name, content_hash)
+    if kind is not None:
+        same &= table.c.kind == kind
     newest = table.c.created_ms.desc(), table.c.id.desc()
     with database.read() as connection:
         rows = connection.execute(select(table).where(same).order_by(*newest).limit(EVIDENCE_MAX)).mappings().all()
     return tuple(_evidence(dict(row)) for row in rows)
+
+
+def _about(prompt_name: str, content_hash: str) -> ColumnElement[bool]:
+    return (table.c.prompt_name == prompt_name) & (table.c.content_hash == content_hash)
 
 
 def _evidence(row: dict[str, Any]) -> Evidence:

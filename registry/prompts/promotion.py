@@ -1,40 +1,43 @@
-"""An alias moves when the use case's policy finds its evidence, current now; and a record says so.
+"""Which content may serve where: decided on the policy's evidence, kept as a promotion record, audited.
+
+The gate inside MLflow, the command line and the experiments all come here; nobody else writes a record.
 
 * PromotionRefused (Refused) - evidence is missing; `details["missing"]` lists it, each with the command that makes it
 """
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
-from typing import Protocol
+from dataclasses import asdict, replace
 
 from registry.database import Database
-from registry.errors import AssayError, InvalidInput, JsonValue, Refused
-from registry.prompts.decision import Decision, check
+from registry.errors import InvalidInput, JsonValue, Refused
+from registry.prompts.approvals import APPROVAL, WAIVER, authors_of
+from registry.prompts.decision import Case, Decision, Production, decide
 from registry.prompts.evidence import ANY_MODEL, Evidence, evidence_for, record_evidence
 from registry.prompts.lint import lint
 from registry.prompts.policy import Policy
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromptHashes
-from registry.prompts.promotion_records import Promotion, ServingModel, revoke_promotions, write_promotion
+from registry.prompts.promotion_records import (
+    Promotion,
+    ServingModel,
+    revoke_promotions,
+    valid_promotion,
+    valid_promotions,
+    write_promotion,
+)
 from registry.prompts.versions import PromotedVersion
+from registry.prompts.waivers import waiver_in_force
 from registry.signals import bump_signal
+
+FRESH_MAX = 1_000
+"""Records of its own that a promoter remembers, to take them back when an alias did not move."""
+EXPERIMENT = "experiment:"
+"""An arm serves in the place `experiment:ID`, which no alias reaches."""
 
 Note = Callable[[str, Mapping[str, JsonValue]], object]
 """Writes one durable entry to the audit log: (kind, body)."""
-
-
-class Aliases(Protocol):
-    """Where aliases live (`registry.prompts.publishing.PromptPublisher`)."""
-
-    async def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Point an alias at a version."""
-        ...
-
-    async def alias_version(self, name: str, alias: str) -> int | None:
-        """The version that an alias points at, or None."""
-        ...
 
 
 class PromotionRefused(Refused):
@@ -44,11 +47,10 @@ class PromotionRefused(Refused):
 
 
 class Promoter:
-    """Promotes versions on evidence.
+    """Decides, and writes the records on which versions serve.
 
     Args:
         database: Evidence in, promotion records out.
-        aliases: In MLflow.
         note: Writes to the audit log.
         clock: Seconds since the epoch.
         new_id: Ids of records.
@@ -58,120 +60,157 @@ class Promoter:
         self,
         database: Database,
         *,
-        aliases: Aliases,
         note: Note,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
-        self._database = database
-        self._aliases = aliases
+        self.database = database
+        self.clock = clock
         self._note = note
-        self._clock = clock
         self._new_id = new_id
+        self._fresh: deque[str] = deque(maxlen=FRESH_MAX)
 
     def decide(self, policy: Policy, version: PromotedVersion, models: Sequence[ServingModel]) -> Decision:
-        """Lint the version, then ask the policy for every model of the chain.
+        """Lint the version, then ask the policy about it with every model of the chain.
 
         Raises:
-            InvalidInput: Another use case's version, or an empty chain.
+            InvalidInput: Another use case's version.
             PromptTampered: The version's content changed since it was first seen.
         """
-        if not models:
-            raise InvalidInput("no provider is configured; set ASSAY_PROVIDERS")
+        return decide(policy, models, self._case(policy, version))
+
+    def let_through(
+        self, policy: Policy, version: PromotedVersion, models: Sequence[ServingModel], by: str
+    ) -> Promotion:
+        """Allow the policy's alias to point at the version, and write the record before it does.
+
+        In this order: the policy's evidence is there now; a waiver is in force; the content has a valid record of this
+        place (a rollback). Afterwards the record returned is the newest valid one of the place; where it was that
+        already, nothing is written.
+
+        Args:
+            policy: Of the use case.
+            version: Where the alias is to point.
+            models: The chain that serves, in order.
+            by: Who moves it.
+
+        Raises:
+            PromotionRefused: None of them.
+            InvalidInput: Another use case's version.
+            PromptTampered: The version's content changed since it was first seen.
+            LogUnavailable: The audit log cannot be written; no record was.
+        """
+        return self._admit(policy, version, models, policy.alias, by)
+
+    def admit_arm(
+        self, policy: Policy, version: PromotedVersion, models: Sequence[ServingModel], experiment_id: str, by: str
+    ) -> Promotion:
+        """Allow the version to serve as an arm of an experiment: on fresh evidence or a waiver, like production.
+
+        The record holds for `experiment:ID` only. Raises as `let_through`.
+        """
+        record = self._admit(policy, version, models, f"{EXPERIMENT}{experiment_id}", by)
+        bump_signal(self.database, PROMPTS_SIGNAL, self.clock)
+        return record
+
+    def take_back(self, record: Promotion) -> None:
+        """End a record that this promoter wrote, because the alias did not move; one that was there before stays.
+
+        Raises:
+            DatabaseUnavailable: The record stands.
+            LogUnavailable: The record is ended, and the log does not say so.
+        """
+        if record.id not in self._fresh:
+            return
+        self._fresh.remove(record.id)
+        revoke_promotions(self.database, [record.id], self._now_ms())
+        self._note("prompt.promotion-failed", _body(record) | {"promotion": record.id})
+
+    def _case(self, policy: Policy, version: PromotedVersion) -> Case:
         if (version.name, version.template.use_case) != (policy.prompt, policy.use_case):
             raise InvalidInput(
                 f"prompt {version.name!r} is written for use case {version.template.use_case!r}; the policy of "
                 f"{policy.use_case!r} is about prompt {policy.prompt!r}"
             )
-        PromptHashes(self._database, self._clock).require_unchanged(version)
-        record_lint(self._database, version, clock=self._clock, new_id=self._new_id)
-        evidence = evidence_for(self._database, version.name, version.content_hash)
-        now = self._clock()
-        decisions = [check(policy, version, each.provider, each.model, evidence, now) for each in models]
-        missing = tuple(dict.fromkeys(sentence for decision in decisions for sentence in decision.missing))
-        used = {found.id: found for decision in decisions for found in decision.evidence}
-        return Decision(allowed=not missing, missing=missing, evidence=tuple(used.values()), policy=policy.summary)
+        PromptHashes(self.database, self.clock).require_unchanged(version)
+        record_lint(self.database, version, clock=self.clock, new_id=self._new_id)
+        return case_of(self.database, policy, version, self.clock())
 
-    async def promote(
-        self, policy: Policy, version: PromotedVersion, models: Sequence[ServingModel], promoted_by: str
+    def _admit(
+        self, policy: Policy, version: PromotedVersion, models: Sequence[ServingModel], alias: str, by: str
     ) -> Promotion:
-        """Move the policy's alias to the version and record why it may serve.
-
-        Audit note and record are durable before the alias moves. When moving it fails in whatever way, a cancellation
-        included, MLflow is asked where the alias points: if at this version, the record stands, otherwise, or when
-        MLflow does not tell, it is revoked. A request that MLflow works off even later moves the alias without a
-        record; promoting again writes one.
-
-        Raises:
-            PromotionRefused: Evidence is missing.
-            InvalidInput: Another use case's version, or an empty chain.
-            PromptTampered: The version's content changed since it was first seen.
-            MlflowUnavailable: The alias did not move, as far as MLflow tells.
-            LogUnavailable: The audit log cannot be written; the alias did not move.
-        """
-        decision = self.decide(policy, version, models)
-        body: dict[str, JsonValue] = {
-            "prompt": version.name,
-            "version": version.version,
-            "content_hash": version.content_hash,
-            "use_case": policy.use_case,
-            "alias": policy.alias,
-            "policy": policy.summary,
-            "by": promoted_by,
-        }
-        if not decision.allowed:
-            self._note("prompt.promotion-refused", body | {"missing": len(decision.missing)})
-            raise PromotionRefused(
-                _refusal(policy, version, decision), policy=policy.summary, missing=[*decision.missing]
-            )
-        record = self._record(policy, version, models, decision, promoted_by)
-        self._note("prompt.promotion", {**body, "promotion": record.id, "evidence": [*record.evidence]})
-        write_promotion(self._database, record)
-        try:
-            await self._aliases.set_alias(version.name, policy.alias, version.version)
-        except BaseException as error:  # also when cancelled, the record must tell the truth
-            moved = await self._moved_after_all(record, policy.alias, body)
-            if moved:
-                bump_signal(self._database, PROMPTS_SIGNAL, self._clock)
-            if moved and isinstance(error, AssayError):
-                return record
-            raise
-        bump_signal(self._database, PROMPTS_SIGNAL, self._clock)
-        return record
-
-    async def _moved_after_all(self, record: Promotion, alias: str, body: Mapping[str, JsonValue]) -> bool:
-        """Whether the alias points at the version though moving it failed; unless it surely does, the record ends."""
-        moved = False
-        try:
-            with suppress(AssayError):  # what nobody confirms counts as not moved
-                moved = await self._aliases.alias_version(record.prompt_name, alias) == record.prompt_version
-        finally:
-            if not moved:
-                revoke_promotions(self._database, [record.id], int(self._clock() * 1000))
-                self._note("prompt.promotion-failed", {**body, "promotion": record.id})
-        return moved
-
-    def _record(
-        self,
-        policy: Policy,
-        version: PromotedVersion,
-        models: Sequence[ServingModel],
-        decision: Decision,
-        promoted_by: str,
-    ) -> Promotion:
-        return Promotion(
+        case = self._case(policy, version)
+        decision = decide(policy, models, case)
+        wanted = Promotion(
             id=self._new_id(),
             prompt_name=version.name,
             prompt_version=version.version,
             content_hash=version.content_hash,
             use_case=policy.use_case,
-            alias=policy.alias,
+            alias=alias,
             models=tuple(models),
             basis="evidence",
-            promoted_by=promoted_by,
-            evidence=tuple(found.id for found in decision.evidence),
-            created_ms=int(self._clock() * 1000),
+            promoted_by=by,
+            evidence=(),
+            created_ms=int(case.now * 1000),
         )
+        found = self._allowed(wanted, decision, policy, case)
+        if found is None:
+            self._note("prompt.promotion-refused", _body(wanted) | {"missing": len(decision.missing)})
+            raise PromotionRefused(
+                _refusal(wanted, policy, decision), policy=policy.summary, missing=[*decision.missing]
+            )
+        newest = next(iter(valid_promotions(self.database, version.name, alias, wanted.created_ms)), None)
+        if newest is not None and _same(newest, found):
+            return newest
+        ground: dict[str, JsonValue] = {"basis": found.basis, "policy": policy.summary, "evidence": [*found.evidence]}
+        self._note("prompt.promotion", _body(found) | ground | {"promotion": found.id})
+        self._fresh.append(found.id)
+        return write_promotion(self.database, found)
+
+    def _allowed(self, wanted: Promotion, decision: Decision, policy: Policy, case: Case) -> Promotion | None:
+        """The record with its ground, or None where there is none."""
+        if decision.allowed:
+            return replace(wanted, models=decision.models, evidence=tuple(found.id for found in decision.evidence))
+        waiver = waiver_in_force(policy, case.evidence, wanted.created_ms)
+        if waiver is not None and wanted.models:
+            signatures = tuple(signature.id for signature in waiver.signatures)
+            return replace(wanted, basis="waiver", evidence=signatures, expires_ms=waiver.ends_ms)
+        if wanted.alias.startswith(EXPERIMENT):
+            return None
+        earlier = valid_promotion(
+            self.database, wanted.prompt_name, wanted.alias, wanted.content_hash, wanted.created_ms
+        )
+        if earlier is None:
+            return None
+        return replace(
+            wanted,
+            basis="record",
+            models=earlier.models,
+            evidence=earlier.evidence,
+            expires_ms=earlier.expires_ms,
+        )
+
+    def _now_ms(self) -> int:
+        return int(self.clock() * 1000)
+
+
+def case_of(database: Database, policy: Policy, version: PromotedVersion, now: float) -> Case:
+    """What the registry knows about a version, as a decision looks at it; writes nothing.
+
+    Raises:
+        DatabaseUnavailable: The database does not answer.
+    """
+    kinds = dict.fromkeys([*(requirement.kind for requirement in policy.requires), APPROVAL, WAIVER])
+    last = next(iter(valid_promotions(database, version.name, policy.alias, int(now * 1000))), None)
+    return Case(
+        version=version,
+        # Kind by kind, so that many of one do not push out those of another.
+        evidence=[each for kind in kinds for each in evidence_for(database, version.name, version.content_hash, kind)],
+        now=now,
+        authors=authors_of(database, version.name, version.content_hash),
+        production=None if last is None else Production(version=last.prompt_version, content_hash=last.content_hash),
+    )
 
 
 def record_lint(
@@ -185,7 +224,7 @@ def record_lint(
     findings = lint(version.template)
     verdict = "FAIL" if any(finding.severity == "error" for finding in findings) else "PASS"
     details: dict[str, JsonValue] = {"findings": [asdict(finding) for finding in findings]}
-    earlier = [e for e in evidence_for(database, version.name, version.content_hash) if e.kind == "lint"]
+    earlier = evidence_for(database, version.name, version.content_hash, "lint")
     if earlier and (earlier[0].verdict, earlier[0].details) == (verdict, details):
         return earlier[0]
     return record_evidence(
@@ -203,8 +242,29 @@ def record_lint(
     )
 
 
-def _refusal(policy: Policy, version: PromotedVersion, decision: Decision) -> str:
+def _same(one: Promotion, other: Promotion) -> bool:
+    """Whether two records let the same through, for the same reason and as long."""
+    if one.content_hash != other.content_hash or one.prompt_version != other.prompt_version:
+        return False
+    if other.basis == "record":  # a rollback to what is the newest already adds nothing
+        return True
+    grounds = ((each.basis, each.expires_ms, frozenset(each.models), frozenset(each.evidence)) for each in (one, other))
+    return len(set(grounds)) == 1
+
+
+def _body(record: Promotion) -> dict[str, JsonValue]:
+    return {
+        "prompt": record.prompt_name,
+        "version": record.prompt_version,
+        "content_hash": record.content_hash,
+        "use_case": record.use_case,
+        "alias": record.alias,
+        "by": record.promoted_by,
+    }
+
+
+def _refusal(wanted: Promotion, policy: Policy, decision: Decision) -> str:
     return (
-        f"{version.name!r} version {version.version} may not become {policy.alias!r}: the policy of "
+        f"{wanted.prompt_name!r} version {wanted.prompt_version} may not become {wanted.alias!r}: the policy of "
         f"{policy.use_case!r} ({policy.summary}) misses {len(decision.missing)}: " + "; ".join(decision.missing)
     )

@@ -7,10 +7,10 @@ without an unrevoked, unexpired one for its very content a version does not serv
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, RowMapping, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, delete, exists, func, or_, select, update
 
 from registry.database import Database
 from registry.schema import promotions
@@ -59,17 +59,24 @@ class Promotion:
     revoked_ms: int | None = None
 
 
-def write_promotion(database: Database, record: Promotion) -> None:
-    """Store a record.
+def write_promotion(database: Database, record: Promotion) -> Promotion:
+    """Store a record as the newest of its place, also within one tick of a clock or after one that ran ahead.
+
+    Returns:
+        The record as stored: its `created_ms` may be later.
 
     Raises:
         DatabaseUnavailable: the database does not answer; nothing was stored.
     """
-    row: dict[str, Any] = asdict(record)
-    row["models"] = json.dumps([[each.provider, each.model] for each in record.models])
-    row["evidence"] = json.dumps(record.evidence)
+    here = (promotions.c.prompt_name == record.prompt_name) & (promotions.c.alias == record.alias)
     with database.write() as connection:
+        newest_ms = connection.scalar(select(func.max(promotions.c.created_ms)).where(here)) or 0
+        stored = replace(record, created_ms=max(record.created_ms, newest_ms + 1))
+        row: dict[str, Any] = asdict(stored)
+        row["models"] = json.dumps([[each.provider, each.model] for each in record.models])
+        row["evidence"] = json.dumps(record.evidence)
         connection.execute(promotions.insert().values(**row))
+    return stored
 
 
 def revoke_promotions(database: Database, ids: Sequence[str], now_ms: int) -> None:
@@ -106,6 +113,21 @@ def valid_promotion(database: Database, name: str, alias: str, content_hash: str
     with database.read() as connection:
         row = connection.execute(select(promotions).where(same).order_by(*newest).limit(1)).mappings().one_or_none()
     return None if row is None else _promotion(row)
+
+
+def promotions_of(database: Database, name: str, version: int, now_ms: int) -> tuple[Promotion, ...]:
+    """Unrevoked, unexpired records of a version's content in every place, newest first; also of an equal version.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    newest = promotions.c.created_ms.desc(), promotions.c.id.desc()
+    of_version = (promotions.c.prompt_name == name) & (promotions.c.prompt_version == version)
+    contents = select(promotions.c.content_hash).where(of_version)
+    chosen = (promotions.c.prompt_name == name) & promotions.c.content_hash.in_(contents) & _living(now_ms)
+    with database.read() as connection:
+        rows = connection.execute(select(promotions).where(chosen).order_by(*newest).limit(RECORDS_MAX)).mappings()
+        return tuple(_promotion(row) for row in rows)
 
 
 def was_promoted(database: Database, name: str) -> bool:
@@ -145,9 +167,12 @@ def told_serving_models(database: Database) -> tuple[ServingModel, ...]:
 
 
 def _valid(name: str, alias: str, now_ms: int) -> ColumnElement[bool]:
-    here = (promotions.c.prompt_name == name) & (promotions.c.alias == alias)
+    return (promotions.c.prompt_name == name) & (promotions.c.alias == alias) & _living(now_ms)
+
+
+def _living(now_ms: int) -> ColumnElement[bool]:
     unexpired = or_(promotions.c.expires_ms.is_(None), promotions.c.expires_ms > now_ms)
-    return here & promotions.c.revoked_ms.is_(None) & unexpired
+    return promotions.c.revoked_ms.is_(None) & unexpired
 
 
 def _promotion(row: RowMapping) -> Promotion:

@@ -1,0 +1,50 @@
+"""Two people may let a content serve without the evidence, for some hours and no longer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from registry.prompts.approvals import WAIVER, newest_words
+from registry.prompts.evidence import Evidence
+from registry.prompts.policy import Policy
+
+SIGNATURES = 2
+"""People who have to sign."""
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """A waiver in force."""
+
+    ends_ms: int
+    """From then on fewer than two signatures hold."""
+    signatures: tuple[Evidence, ...]
+    """All that hold, newest first."""
+
+
+def waiver_in_force(policy: Policy, evidence: Sequence[Evidence], now_ms: int) -> Waiver | None:
+    """The waiver for a content, or None.
+
+    It holds while the newest signatures of two different people do: each from when it was given, for the hours it says
+    and at most `policy.waiver_hours_max`. So it ends with the second latest of their ends.
+
+    Args:
+        policy: of the use case.
+        evidence: of the content, newest first.
+        now_ms: milliseconds since the epoch.
+    """
+    holding = [
+        (_end(policy, each), each)
+        for each in newest_words(WAIVER, evidence)
+        if each.verdict == "PASS" and _end(policy, each) > now_ms
+    ]
+    if len(holding) < SIGNATURES:
+        return None
+    ends = sorted((end for end, _ in holding), reverse=True)
+    return Waiver(ends_ms=ends[SIGNATURES - 1], signatures=tuple(each for _, each in holding))
+
+
+def _end(policy: Policy, signature: Evidence) -> int:
+    hours = signature.details.get("hours")
+    stated = float(hours) if isinstance(hours, int | float) and not isinstance(hours, bool) else 0.0
+    return signature.created_ms + int(min(stated, policy.waiver_hours_max) * HOUR_MS)
