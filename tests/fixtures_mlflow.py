@@ -1,4 +1,4 @@
-"""A real MLflow server, started once a session on a free port, for contract tests."""
+"""A real MLflow server with the gate inside, started once a session on a free port, for contract tests."""
 
 import os
 import signal
@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -15,38 +16,104 @@ import pytest
 from cryptography.fernet import Fernet
 from pytest_socket import enable_socket
 
+from registry.database import Database, migrate, open_database
+from registry.prompts.promotion_records import ServingModel, tell_serving_models
+from registry.tenants import Keys
+
 START_TIMEOUT_S = 120.0
 """A quiet machine needs 13 to 17 s."""
 
 
+CHAIN = (ServingModel(provider="extractive", model="extractive-1"),)
+"""Who answers, as a serving process would have told."""
+POLICY = """
+use_case: {name}
+prompt: {name}
+requires:
+  - kind: lint
+{more}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatedMlflow:
+    """A running MLflow server with the gate in its registry, and the registry that the gate asks."""
+
+    url: str
+    home: Path
+    database: Database
+
+    def protect(self, name: str, more: str = "") -> None:
+        """Let a policy of this use case protect `NAME@production`; the gate sees it at once."""
+        (self.home / "policies" / f"{name}.yaml").write_text(POLICY.format(name=name, more=more))
+
+    def key(self, role: str, owner: str = "") -> str:
+        """A new platform key."""
+        return Keys(self.database).create(role, None, owner or f"{role} of a test").key
+
+
 @pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base URL of an empty MLflow server that may push webhooks to this machine."""
+def gated_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatedMlflow]:
+    """An empty MLflow server that may push webhooks to this machine."""
+    with started_mlflow(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(gated_mlflow: GatedMlflow) -> str:
+    """Base URL of the session's MLflow server."""
+    return gated_mlflow.url
+
+
+@pytest.fixture
+def mlflow_admin_key(gated_mlflow: GatedMlflow) -> str:
+    """A platform admin's key, which the gate wants before a webhook changes."""
+    return gated_mlflow.key("admin")
+
+
+@contextmanager
+def started_mlflow(
+    home: Path, *options: str, gate: bool = True, environment: Mapping[str, str] | None = None
+) -> Iterator[GatedMlflow]:
+    """Run a server in `home` until the end of the block.
+
+    Args:
+        home: an empty folder.
+        options: more options of `mlflow server`.
+        gate: False for MLflow as it comes, to compare with.
+        environment: more variables.
+    """
     enable_socket()
-    home = tmp_path_factory.mktemp("mlflow")
+    registry = f"sqlite:///{home / 'registry.db'}"
+    (home / "policies").mkdir()
+    migrate(registry)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
+    store = f"sqlite:///{home / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(home / "artifacts"), "--serve-artifacts"]
+    command += ["--backend-store-uri", store, "--registry-store-uri", f"assay+{store}" if gate else store]
+    command += ["--artifacts-destination", str(home / "artifacts"), "--serve-artifacts", *options]
+    settings = {"ASSAY_HOME": str(home), "ASSAY_POLICIES": str(home / "policies"), **(environment or {})}
     log = home / "server.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, cwd=home, env=_environment(), stdout=output, stderr=output, start_new_session=True
+    with closing(open_database(registry)) as database, log.open("wb") as output:
+        tell_serving_models(database, CHAIN)
+        server = GatedMlflow(url=f"http://127.0.0.1:{port}", home=home, database=database)
+        server.protect("protected-by-default")
+        process = subprocess.Popen(
+            command, cwd=home, env=_environment() | settings, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_healthy(server, url, log)
-            yield url
+            _wait_until_healthy(process, server.url, log)
+            yield server
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGTERM)
             try:
-                server.wait(timeout=3)  # an empty test server has nothing to save
+                process.wait(timeout=3)  # an empty test server has nothing to save
             except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, RowMapping, delete, exists, func, or_, select, update
 
-from registry.database import Database
+from registry.database import Database, upsert
 from registry.schema import promotions
 from registry.schema import serving_models as chain
 
@@ -130,6 +130,17 @@ def promotions_of(database: Database, name: str, version: int, now_ms: int) -> t
         return tuple(_promotion(row) for row in rows)
 
 
+def is_promoted(database: Database, name: str, now_ms: int) -> bool:
+    """Whether an unrevoked, unexpired record lets some version of a prompt serve somewhere.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    living = (promotions.c.prompt_name == name) & _living(now_ms)
+    with database.read() as connection:
+        return connection.scalar(select(exists().where(living))) is True
+
+
 def was_promoted(database: Database, name: str) -> bool:
     """Whether any version of a prompt was ever promoted; an alias withdrawn since does not matter."""
     with database.read() as connection:
@@ -150,9 +161,9 @@ def tell_serving_models(
         for position, each in enumerate(models)
     ]
     with database.write() as connection:
-        connection.execute(delete(chain))
-        if rows:
-            connection.execute(chain.insert(), rows)
+        for row in rows:  # several workers say the same at once
+            upsert(connection, chain, row)
+        connection.execute(delete(chain).where(chain.c.position >= len(rows)))
 
 
 def told_serving_models(database: Database) -> tuple[ServingModel, ...]:

@@ -6,6 +6,7 @@ version typed in the UI has no `assay.spec`; it inherits that of the nearest ver
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 from registry.prompts.schema import PLACEHOLDER, SUPPLIED_VARIABLES, InvalidTemplate, PromptTemplate, validate_template
@@ -60,6 +61,26 @@ def from_tags(name: str, tags: Mapping[str, str], inherited: str | None = None) 
     defaults: Json = {"use_case": name, "owner": "unknown"}
     document: Json = defaults | body | {"name": name, "template": wording}
     return validate_template(_as_shown_by_mlflow(name, document, tags))
+
+
+def stated_in_full(name: str, tags: Mapping[str, str], inherited: str | None) -> dict[str, str]:
+    """The tags of a version that is being created, with `assay.spec` where its maker left that out.
+
+    So a version typed in the UI stays what it is when those before it are deleted, or a hundred others follow. What is
+    no template of ours stays as it is.
+
+    Args:
+        name: The prompt's name.
+        tags: The version's tags.
+        inherited: `assay.spec` of the nearest earlier version, if there is one.
+    """
+    if SPEC_TAG not in tags and TEXT_TAG in tags:
+        with suppress(InvalidTemplate):
+            template = from_tags(name, tags, inherited)
+            full = {**tags, SPEC_TAG: to_tags(template)[SPEC_TAG]}
+            if from_tags(name, full) == template:
+                return full
+    return dict(tags)
 
 
 def _wording(name: str, tags: Mapping[str, str]) -> str | list[object]:

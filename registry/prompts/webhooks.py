@@ -113,8 +113,17 @@ def remember_delivery(database: Database, delivery: Delivery, clock: Callable[[]
             raise WebhookReplayed(f"delivery {delivery.id!r} was already accepted")
 
 
-async def ensure_webhook(mlflow_url: str, url: str, secret: str, *, client: httpx.AsyncClient | None = None) -> str:
+async def ensure_webhook(
+    mlflow_url: str, url: str, secret: str, *, key: str | None = None, client: httpx.AsyncClient | None = None
+) -> str:
     """Have MLflow push alias changes to `url`, signed with `secret`; safe to repeat.
+
+    Args:
+        mlflow_url: Base URL of the MLflow server.
+        url: Where to push to.
+        secret: Shared with MLflow.
+        key: Of a platform admin, which the gate inside MLflow asks for.
+        client: Another HTTP client, e.g. one with a mock transport.
 
     Returns:
         MLflow's id of the webhook.
@@ -122,6 +131,7 @@ async def ensure_webhook(mlflow_url: str, url: str, secret: str, *, client: http
     Raises:
         MlflowUnavailable: No usable answer.
         MlflowRejected: MLflow does not allow this address (see its webhook settings).
+        MlflowRefused: The key is no platform admin's.
     """
     wanted: Json = {
         "name": HOOK_NAME,
@@ -131,7 +141,7 @@ async def ensure_webhook(mlflow_url: str, url: str, secret: str, *, client: http
         # MLflow never shows a secret again; its fingerprint tells whether it must be sent anew.
         "description": f"Tells Assay that an alias moved. Secret {_fingerprint(secret)}",
     }
-    rest = MlflowRest(mlflow_url, client=client)
+    rest = MlflowRest(mlflow_url, key=key, client=client)
     try:
         ours = await _registered(rest)
         for extra in ours[1:]:

@@ -27,12 +27,12 @@ PROMPT = PromptTemplate(
 )
 
 
-async def test_a_real_push_verifies(mlflow_url: str) -> None:
+async def test_a_real_push_verifies(mlflow_url: str, mlflow_admin_key: str) -> None:
     """MLflow pushes every set, move and removal of an alias, signed so that `verify` accepts it."""
-    rest = MlflowRest(mlflow_url)
+    rest, key = MlflowRest(mlflow_url, key=mlflow_admin_key), mlflow_admin_key
     async with _receiver() as (url, received):
-        first = await ensure_webhook(mlflow_url, url, "secret of this test")
-        assert await ensure_webhook(mlflow_url, url, "secret of this test") == first
+        first = await ensure_webhook(mlflow_url, url, "secret of this test", key=key)
+        assert await ensure_webhook(mlflow_url, url, "secret of this test", key=key) == first
         # The server lists its webhooks once a second at most; it may not know ours yet.
         await asyncio.sleep(1.1)
         publisher = PromptPublisher(rest)
