@@ -1,5 +1,6 @@
 """A real MLflow server with the gate inside, started once a session on a free port, for contract tests."""
 
+import json
 import os
 import signal
 import socket
@@ -10,14 +11,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from mlflow_calls import MlflowCalls
 from pytest_socket import enable_socket
 
 from registry.database import Database, migrate, open_database
-from registry.prompts.promotion_records import ServingModel, tell_serving_models
+from registry.prompts.promotion_records import Promotion, ServingModel, tell_serving_models, valid_promotions
 from registry.tenants import Keys
 
 START_TIMEOUT_S = 120.0
@@ -47,6 +50,16 @@ class GatedMlflow:
         """Let a policy of this use case protect `NAME@production`; the gate sees it at once."""
         (self.home / "policies" / f"{name}.yaml").write_text(POLICY.format(name=name, more=more))
 
+    def records(self, name: str) -> tuple[Promotion, ...]:
+        """The valid records of `NAME@production`, newest first."""
+        return valid_promotions(self.database, name, "production", 0)
+
+    def notes(self, name: str) -> list[str]:
+        """Kinds of the entries in the server's audit log that are about a prompt, oldest first."""
+        files = (self.home / "audit").glob("mlflow-*.jsonl")
+        entries = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [entry["kind"] for entry in entries if entry.get("body", {}).get("prompt") == name]
+
     def key(self, role: str, owner: str = "") -> str:
         """A new platform key."""
         return Keys(self.database).create(role, None, owner or f"{role} of a test").key
@@ -69,6 +82,27 @@ def mlflow_url(gated_mlflow: GatedMlflow) -> str:
 def mlflow_admin_key(gated_mlflow: GatedMlflow) -> str:
     """A platform admin's key, which the gate wants before a webhook changes."""
     return gated_mlflow.key("admin")
+
+
+@pytest.fixture
+def anybody(gated_mlflow: GatedMlflow) -> Iterator[MlflowCalls]:
+    """Calls to the session's server by somebody who proves nothing."""
+    with MlflowCalls(gated_mlflow.url) as calls:
+        yield calls
+
+
+@pytest.fixture
+def prompt_name() -> str:
+    """A prompt of this test's own."""
+    return f"gated-{token_hex(4)}"
+
+
+@pytest.fixture
+def proven(anybody: MlflowCalls, gated_mlflow: GatedMlflow, prompt_name: str) -> str:
+    """A protected prompt whose version 1 serves."""
+    gated_mlflow.protect(prompt_name)
+    assert anybody.move(prompt_name, anybody.create(prompt_name)).is_success
+    return prompt_name
 
 
 @contextmanager
