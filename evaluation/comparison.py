@@ -1,8 +1,8 @@
 """Compare two arms of an experiment while it runs: whoever looks, however often, keeps the stated error rates.
 
 An interval of a fixed sample that is read every day calls a winner in a third of all experiments between equals. Here
-a third of alpha pays for reading at any time (a normal-mixture confidence sequence) and two for one look that is fixed
-beforehand, at the first `planned` units of each arm; by the union bound both together are wrong in at most alpha of all
+a quarter of alpha pays for reading at any time (a normal-mixture confidence sequence) and the rest for one look, fixed
+beforehand, at the first `planned` units of each arm. By the union bound both together are wrong in at most alpha of all
 experiments. Without the planned look the same difference would take nearly twice as many units.
 
 Values come one a unit (a person or session, not a call), in the order in which the units came, and stay as they are.
@@ -30,7 +30,7 @@ from registry.errors import InvalidInput
 
 PLANNED: Final = (1_000, 1_000)
 """Units in arm a and b at the planned look; there the sequence is narrowest, too."""
-LOOK_SHARE: Final = 2 / 3
+LOOK_SHARE: Final = 3 / 4
 """Part of alpha that pays for the planned look; it finds most, and the sequence is only a little wider for it."""
 RATIO_PLANNED: Final = 5_000
 """Units in all arms at which the sample-ratio check sees best."""

@@ -175,7 +175,7 @@ def _cluster_bootstrap(
     difference = after - before
     sums = np.bincount(groups, difference).astype(np.float64)
     sizes = np.bincount(groups).astype(np.float64)
-    count, mean = sums.size, float(difference.mean())
+    mean = float(difference.mean())
     whole = max(1.0, float(max(before.max(), after.max()) - min(before.min(), after.min())))
     error = float(_standard_errors(sums[None, :], sizes, np.array([mean]))[0])
     seen = float(_studentised(np.array([mean]), np.array([error]))[0])
@@ -184,11 +184,10 @@ def _cluster_bootstrap(
     p = (1 + int((flipped <= at_most).sum())) / (1 + flipped.size)
     critical = float(np.quantile(flipped, 1 - alpha, method="higher"))
     reach = float(np.quantile(np.abs(flipped), 1 - alpha, method="higher"))
-    few = not math.isfinite(seen) or int((sums != 0).sum()) < FEW
+    least = _least_error(sums / sizes.mean(), whole)
+    few = error < least
     if few:
-        # Too little was seen to move: assume that three clusters could, over the range of the scores.
-        error = max(error, whole * math.sqrt(min(FEW, count)) / count)
-        critical, reach = _z(1 - alpha), _z(1 - alpha / 2)
+        error, critical, reach = least, _z(1 - alpha), _z(1 - alpha / 2)
     if not math.isfinite(reach):  # so few clusters that all of them may fall to one side
         error, critical, reach = whole, 1.0, 1.0
     return _result(
@@ -202,6 +201,17 @@ def _cluster_bootstrap(
         margin=margin,
         method="paired-cluster-bootstrap",
     )
+
+
+def _least_error(differences: Floats, whole: float) -> float:
+    """Standard error to assume at least: three clusters may move, by what those that differ show about such moves.
+
+    Without any the rule of three alone stands: three clusters, over the whole range. Each that differs tells more about
+    how far one moves, so three small differences are not taken for proof that there are no large ones.
+    """
+    differing = int((differences != 0).sum())
+    size = (FEW * whole**2 + float(differences @ differences)) / (FEW + differing)
+    return math.sqrt(min(FEW, differences.size) * size) / differences.size
 
 
 def _standard_errors(sums: Floats, sizes: Floats, means: Floats) -> Floats:

@@ -16,6 +16,8 @@ PLANNED_MIN: Final = 100
 VALUE_MAX: Final = 1e100
 """Larger values have no squares that a computer can add up."""
 ALPHA_MIN: Final = 1e-9
+ROUNDING: Final = 1e-12
+"""Relative spread that means of floats may show where there is none."""
 
 Covariates = tuple[ArrayLike, ArrayLike]
 
@@ -57,23 +59,28 @@ class Arms:
     def difference(self) -> Difference | None:
         """The estimate; None without two values in each arm, or when nothing varies.
 
-        Values of 0 and 1 get one success and one failure added to each arm (Agresti & Caffo 2000).
+        Values of 0 and 1 get one success and one failure added to each arm (Agresti & Caffo 2000). Of other values an
+        arm's variance is taken to be at least that of both arms together: a small arm of skewed values, such as costs,
+        that happened to miss the large ones looks cheap and certain at once, three times too often. Spread is around
+        the middle of both means, so that two arms that were constant so far prove nothing.
         """
         a, b = self.a, self.b
         if min(a.size, b.size) < 2:  # noqa: PLR2004 - a spread needs two
             return None
         if self.known:
             a, b = _adjusted(a, b, *self.known)
-        elif _binary(a) and _binary(b):
+        binary = self.known is None and _binary(a) and _binary(b)
+        if binary:
             a, b = np.append(a, (0.0, 1.0)), np.append(b, (0.0, 1.0))
-        # Spread around the middle of both means: two arms that were constant so far then prove nothing.
         middle = float(a.mean() + b.mean()) / 2
+        spreads = _spread(a, middle), _spread(b, middle)
+        least = 0.0 if binary else (spreads[0] * a.size + spreads[1] * b.size) / (a.size + b.size)
         found = Difference(
             value=float(b.mean() - a.mean()),
-            variances=(_spread(a, middle), _spread(b, middle)),
+            variances=(max(spreads[0], least), max(spreads[1], least)),
             sizes=(a.size, b.size),
         )
-        return found if found.error > 0 else None
+        return found if found.error > ROUNDING * abs(middle) else None
 
 
 def checked_arms(

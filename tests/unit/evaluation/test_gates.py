@@ -109,6 +109,18 @@ def test_identical_scores_of_few_pairs_prove_nothing() -> None:
     assert decide([0.5] * 5, [0.5] * 5, margin=0.05).verdict == "UNDERPOWERED"
 
 
+def test_a_few_small_differences_are_no_proof_that_there_are_no_large_ones() -> None:
+    """Three clusters of 32 that moved a little say hardly more than none: what could be missed shrinks by a third."""
+    before = [0.5] * 32
+    none, three, all_of_them = (
+        decide(before, [0.5 + 0.001 * (-1) ** place * (place < moved) for place in range(32)], margin=0.05)
+        for moved in (0, 3, 32)
+    )
+    assert none.mde == pytest.approx(three.mde * math.sqrt(2), rel=1e-3)
+    assert (three.verdict, all_of_them.verdict) == ("UNDERPOWERED", "PASS")
+    assert all_of_them.mde > 0.03
+
+
 def test_a_pass_means_that_the_margin_was_in_reach() -> None:
     """Whatever the scores, PASS never comes with an mde above the margin."""
     random = np.random.default_rng(3)
