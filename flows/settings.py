@@ -54,3 +54,11 @@ class FlowSettings(RegistrySettings):
         except OSError as error:
             file = self.admin_key_file
             raise InvalidInput(f"no ASSAY_KEY and no {file}; run `assay up` once, or set ASSAY_KEY") from error
+
+    @property
+    def mlflow_key(self) -> str | None:
+        """The key that tells the gate in MLflow who is asking; None: nobody does."""
+        try:
+            return self.api_key
+        except InvalidInput:
+            return None

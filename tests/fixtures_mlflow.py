@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -49,6 +50,12 @@ class GatedMlflow:
     def protect(self, name: str, more: str = "") -> None:
         """Let a policy of this use case protect `NAME@production`; the gate sees it at once."""
         (self.home / "policies" / f"{name}.yaml").write_text(POLICY.format(name=name, more=more))
+
+    def rewrite(self, name: str, version: int, key: str, value: str) -> None:
+        """Change a tag of a version in MLflow's database, past the gate."""
+        with closing(sqlite3.connect(self.home / "mlflow.db", timeout=10)) as opened, opened:
+            change = "UPDATE model_version_tags SET value = ? WHERE name = ? AND version = ? AND key = ?"
+            assert opened.execute(change, (value, name, version, key)).rowcount == 1
 
     def records(self, name: str) -> tuple[Promotion, ...]:
         """The valid records of `NAME@production`, newest first."""

@@ -71,7 +71,7 @@ class FirstPass:
             self._step("migrate", self._migrate),
             self._step("admin-key", self._admin_key, "migrate"),
             self._step("deployments", self._deployments, "worker"),
-            self._step("webhook", self._webhook, "mlflow"),
+            self._step("webhook", self._webhook, "mlflow", "admin-key"),
             self._step("prompt", self._push_prompt, "mlflow", "migrate"),
         ]
         if not self._sample:
@@ -117,9 +117,9 @@ class FirstPass:
         self._python("-m", "flows.schedule", log="deployments")
 
     def _webhook(self) -> None:
-
-        url = f"{self._local.api_url}/hooks/mlflow"
-        asyncio.run(ensure_webhook(self._settings.mlflow_access, url, self._settings.webhook_secret))
+        url, secret = f"{self._local.api_url}/hooks/mlflow", self._settings.webhook_secret
+        key = self._settings.admin_key_file.read_text().strip()  # the gate lets admins change webhooks
+        asyncio.run(ensure_webhook(self._settings.mlflow_access, url, secret, key=key))
 
     def _push_prompt(self) -> None:
         if self._alias("production") is None:

@@ -113,7 +113,8 @@ def _who() -> str:
 
 @asynccontextmanager
 async def _mlflow() -> AsyncGenerator[MlflowRest]:
-    rest = MlflowRest(FlowSettings().mlflow_access)
+    settings = FlowSettings()
+    rest = MlflowRest(settings.mlflow_access, key=settings.mlflow_key)
     try:
         yield rest
     finally:

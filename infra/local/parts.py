@@ -108,6 +108,7 @@ def base_environment(settings: LocalSettings) -> dict[str, str]:
 
 def _mlflow(settings: LocalSettings) -> Part:
     data = settings.root / "mlflow"
+    store = f"sqlite:///{data / 'mlflow.db'}"
     command = (
         *(
             sys.executable,
@@ -119,7 +120,8 @@ def _mlflow(settings: LocalSettings) -> Part:
             "--port",
             str(settings.mlflow_port),
         ),
-        *("--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"),
+        # `assay+` puts the gate before the model registry: aliases move on evidence.
+        *("--backend-store-uri", store, "--registry-store-uri", f"assay+{store}"),
         *("--artifacts-destination", str(data / "artifacts"), "--serve-artifacts", "--workers", "1"),
     )
     environment = {
@@ -130,6 +132,7 @@ def _mlflow(settings: LocalSettings) -> Part:
         "MLFLOW_WEBHOOK_CACHE_TTL": "5",  # a webhook registered by `up` works within seconds, not after a minute
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _secret(settings, "mlflow-webhooks"),
     }
+    gate = {name: base_environment(settings).get(name, "") for name in ("ASSAY_DATABASE_URL", "ASSAY_POLICIES")}
     return Part(
         name="mlflow",
         title="MLflow",
@@ -139,7 +142,7 @@ def _mlflow(settings: LocalSettings) -> Part:
         healthy=lambda _started: health.answers(f"{settings.mlflow_url}/health"),
         port=settings.mlflow_port,
         port_variable="ASSAY_MLFLOW_PORT",
-        fingerprint=_fingerprint(command, environment, _release("mlflow")),
+        fingerprint=_fingerprint(command, environment | gate, _release("mlflow") + _own_code()),
     )
 
 

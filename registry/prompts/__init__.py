@@ -3,7 +3,9 @@
 * schema: the template record and its content hash
 * rendering: template and data into messages
 * lint: what is wrong with a template before anyone runs it
-* stored, mlflow: how MLflow keeps a version; push, list, alias (the only module here that imports mlflow)
+* stored, publishing: how MLflow keeps a version; push, list, alias
+* gate, gatekeeper, gate_actor: inside the MLflow server, what may change there and who asks (they alone import mlflow)
+* authorship: who wrote which content, noted by the gate
 * mlflow_rest, versions, promoted: reading versions over plain REST; last good on disk
 * policy, promotion: what a use case asks for before an alias moves, and the record of it
 * candidates, verdicts: which version waits for its evaluation; what came of it, shown on its page in MLflow

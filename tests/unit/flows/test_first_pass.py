@@ -68,7 +68,7 @@ def mlflow(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path) -
     """A fake MLflow, an empty registry, a home with logs, and a chain of two."""
     fake = FakeMlflow()
     for module in (prompt_actions, first_pass):
-        monkeypatch.setattr(module, "MlflowRest", lambda url: MlflowRest(url, client=fake.client()))
+        monkeypatch.setattr(module, "MlflowRest", lambda url, **_: MlflowRest(url, client=fake.client()))
     monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
     monkeypatch.setenv("ASSAY_POLICIES", str(ROOT / "policies"))
     monkeypatch.setenv("ASSAY_PROVIDERS", "extractive,local")

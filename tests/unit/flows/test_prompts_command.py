@@ -31,7 +31,7 @@ variables: {question: {max_chars: 10}}
 def mlflow(monkeypatch: pytest.MonkeyPatch, database_url: str) -> FakeMlflow:
     """A fake MLflow behind the command, and an empty registry."""
     fake = FakeMlflow()
-    monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url: MlflowRest(url, client=fake.client()))
+    monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url, **_: MlflowRest(url, client=fake.client()))
     monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
     monkeypatch.setenv("ASSAY_POLICIES", str(ROOT / "policies"))
     monkeypatch.setenv("ASSAY_PROVIDERS", "extractive")

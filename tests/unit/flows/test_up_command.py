@@ -84,7 +84,7 @@ def test_a_provider_without_evidence_is_warned_about(
 ) -> None:
     """Whoever adds a provider to a platform that serves already reads the command that makes its evidence."""
     fake = FakeMlflow()
-    monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url: MlflowRest(url, client=fake.client()))
+    monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url, **_: MlflowRest(url, client=fake.client()))
     monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
     monkeypatch.setenv("ASSAY_POLICIES", str(tmp_path))
     policy = tmp_path / "insights.yaml"

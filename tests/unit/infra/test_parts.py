@@ -24,14 +24,15 @@ def by_name(settings: LocalSettings) -> dict[str, Part]:
     [
         ("OPENAI_API_KEY", {"api", "worker"}),
         ("ASSAY_PROVIDERS", {"api", "worker"}),
-        ("ASSAY_DATABASE_URL", {"api", "worker"}),
+        ("ASSAY_DATABASE_URL", {"api", "worker", "mlflow"}),
+        ("ASSAY_POLICIES", {"api", "worker", "mlflow"}),
         ("UNRELATED", set()),
     ],
 )
-def test_what_answers_questions_is_restarted_with_its_configuration(
+def test_a_part_is_restarted_with_its_configuration(
     settings: LocalSettings, monkeypatch: pytest.MonkeyPatch, variable: str, restarted: set[str]
 ) -> None:
-    """A new key, chain or database reaches the API and the worker's flow runs with the next `assay up`."""
+    """A new key, chain or database reaches the API, the worker's flow runs and the gate with the next `assay up`."""
     before = by_name(settings)
     monkeypatch.setenv(variable, "changed")
     after = by_name(settings)
@@ -47,6 +48,14 @@ def test_vendors_keys_reach_only_what_answers_questions(
         monkeypatch.setenv(name, "s3cret")
     seeing = {part.name for part in parts(settings) if secrets & set(environment(part, settings))}
     assert seeing == {"api", "worker"}
+
+
+def test_the_mlflow_server_has_the_gate_inside(settings: LocalSettings) -> None:
+    """Its registry is asked through the gate, which finds home and policies."""
+    mlflow = by_name(settings)["mlflow"]
+    place = mlflow.command[mlflow.command.index("--registry-store-uri") + 1]
+    assert place == f"assay+sqlite:///{settings.root / 'mlflow' / 'mlflow.db'}"
+    assert {"ASSAY_HOME", "ASSAY_POLICIES"} <= set(environment(mlflow, settings))
 
 
 def test_a_named_server_is_used_and_not_started(tmp_path: Path) -> None:
