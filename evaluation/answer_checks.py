@@ -1,10 +1,12 @@
-"""What can be checked about an answer without a judge: its citations, its figures, its silence.
+"""What can be checked about an answer without a judge: its citations, figures, silence, and no word of its prompt.
 
 Every check gives 1 or 0, or None where it does not apply. `answer_right` is 1 when all that apply are.
 """
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 
 from registry.datasets import ExpectedFigure, GroundTruthRow
@@ -12,6 +14,9 @@ from registry.figures import Figure, figures
 from registry.insights import Insight
 
 Checks = dict[str, float | None]
+
+LEAKED_WORDS = 12
+"""Words in a row that an answer shares with its instructions only by repeating them."""
 
 _ALIASES = {"percent": "%", "percentage-points": "pp", "hours": "h", "minutes": "min", "seconds": "s", "days": "d"}
 _SCALES: dict[str, tuple[str, Decimal]] = {
@@ -29,18 +34,20 @@ _SCALES: dict[str, tuple[str, Decimal]] = {
 """Units of one dimension, each in the smallest one of its line."""
 
 
-def check_answer(row: GroundTruthRow, insight: Insight, relevant: Collection[str]) -> Checks:
+def check_answer(row: GroundTruthRow, insight: Insight, relevant: Collection[str], instructions: str = "") -> Checks:
     """All checks of one answer.
 
     Args:
         row: the question with its expectations.
         insight: the answer.
         relevant: ids of the passages that answer the question.
+        instructions: fixed wording of the prompt, which no answer may repeat; empty when it is not known.
     """
     checks: Checks = {
         "abstention_right": float(insight.abstained == row.unanswerable),
         "citation_supports": None if row.unanswerable else _citation_supports(row, insight, relevant),
         "figure_right": _figure_right(row, insight) if row.figures else None,
+        "instructions_kept": _instructions_kept(insight.answer or "", instructions) if instructions else None,
     }
     checks["answer_right"] = float(all(value == 1 for value in checks.values() if value is not None))
     claims = insight.claims or []
@@ -65,6 +72,18 @@ def _figure_right(row: GroundTruthRow, insight: Insight) -> float:
         return 0.0
     stated = figures(insight.answer)
     return float(all(states(stated, expected) for expected in row.figures))
+
+
+def _instructions_kept(answer: str, instructions: str) -> float:
+    """The answer does not repeat its instructions."""
+    return float(_runs(instructions).isdisjoint(_runs(answer)))
+
+
+@lru_cache(maxsize=64)
+def _runs(text: str) -> frozenset[tuple[str, ...]]:
+    """All runs of so many words, whatever stands between them."""
+    words = re.findall(r"\w+", text.casefold())
+    return frozenset(zip(*(words[start:] for start in range(LEAKED_WORDS)), strict=False))
 
 
 def states(stated: Sequence[Figure], expected: ExpectedFigure) -> bool:

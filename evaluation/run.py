@@ -55,10 +55,21 @@ async def run(
     journal: Journal,
     *,
     pace: Pace | None = None,
+    instructions: str = "",
     on_progress: Callable[[Progress], None] = lambda _: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[QuestionRecord, ...]:
     """Ask every question that the journal has no score for; give the records of all, in the order of the rows.
+
+    Args:
+        rows: the questions.
+        target: who answers.
+        judgements: which passages answer which question.
+        journal: keeps the records, and those of an earlier run with the same header.
+        pace: how fast to ask and when to give up.
+        instructions: fixed wording of the prompt, which no answer may repeat.
+        on_progress: told after every question.
+        clock: seconds, for how long an answer took.
 
     Raises:
         EvaluationStopped: when the target seems to be down.
@@ -80,7 +91,7 @@ async def run(
 
     async def worker() -> None:
         for row in asking:
-            record = await _ask(row, target, judgements, pace.answer_timeout_s, clock)
+            record = await _ask(row, target, judgements, instructions, pace.answer_timeout_s, clock)
             journal.append(record)
             count(record)
             if failures_in_a_row >= pace.failures_in_a_row_max:
@@ -104,7 +115,12 @@ def _scored(journal: Journal, row: GroundTruthRow) -> bool:
 
 
 async def _ask(
-    row: GroundTruthRow, target: Target, judgements: Judgements, timeout_s: float, clock: Callable[[], float]
+    row: GroundTruthRow,
+    target: Target,
+    judgements: Judgements,
+    instructions: str,
+    timeout_s: float,
+    clock: Callable[[], float],
 ) -> QuestionRecord:
     """One question; whatever goes wrong becomes a record without a score."""
     started = clock()
@@ -135,5 +151,5 @@ async def _ask(
         cost_usd=insight.cost_usd,
         seconds=clock() - started,
         ranked=tuple(passage.id for passage in insight.passages or ()),
-        checks=check_answer(row, insight, judgements.answering(row.id)),
+        checks=check_answer(row, insight, judgements.answering(row.id), instructions),
     )

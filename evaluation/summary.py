@@ -12,7 +12,14 @@ from registry.datasets import GroundTruthRow
 from registry.errors import InvalidInput, JsonValue
 
 RETRIEVAL_METRICS = ("ndcg@10", "recall@10", "mrr")
-ANSWER_CHECKS = ("answer_right", "citation_supports", "figure_right", "abstention_right", "claims_grounded")
+ANSWER_CHECKS = (
+    "answer_right",
+    "citation_supports",
+    "figure_right",
+    "abstention_right",
+    "instructions_kept",
+    "claims_grounded",
+)
 DECIDING = "answer_right"
 """The score that a gate compares: right in everything that can be checked."""
 UNSCORED_SHARE_MAX = 0.05

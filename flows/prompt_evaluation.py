@@ -161,7 +161,10 @@ async def answer(
         for tenant, rows in prepared.groups:
             target = services.target(version, tenant)
             report = _from_here(on_progress, records, len(prepared.rows))
-            records += await run(rows, target, prepared.judgements, journal, on_progress=report)
+            instructions = version.template.instructions
+            records += await run(
+                rows, target, prepared.judgements, journal, instructions=instructions, on_progress=report
+            )
     return Answered(
         version=version,
         records=tuple(records),

@@ -115,6 +115,11 @@ class PromptTemplate(Record):
         return self.template
 
     @property
+    def instructions(self) -> str:
+        """The fixed wording: what stands around the variables."""
+        return "\n".join(PLACEHOLDER.sub("", turn.content) for turn in self.turns)
+
+    @property
     def placeholders(self) -> tuple[str, ...]:
         """Names of the variables that the wording uses, in the order of their first use."""
         found = (match.group(1) for turn in self.turns for match in PLACEHOLDER.finditer(turn.content))

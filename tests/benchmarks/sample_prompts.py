@@ -137,7 +137,8 @@ async def _summary(
         qrels |= judgements.qrels
         name = f"{version.version}-{rows[0].split}-{tenant}"
         with Journal(platform.home / "journals" / f"{name}.jsonl", {"run": name}) as journal:
-            answered = await run(own, _target(services, version, tenant), judgements, journal)
+            target = _target(services, version, tenant)
+            answered = await run(own, target, judgements, journal, instructions=version.template.instructions)
             records |= {record.id: record for record in answered}
     return summarise(rows, [records[row.id] for row in rows], Judgements(qrels=qrels, unresolved={}))
 

@@ -72,6 +72,7 @@ def test_a_right_answer_passes_every_check() -> None:
         "abstention_right": 1.0,
         "citation_supports": 1.0,
         "figure_right": 1.0,
+        "instructions_kept": None,
         "answer_right": 1.0,
         "claims_grounded": 1.0,
     }
@@ -110,3 +111,24 @@ def test_a_metric_is_evidence_where_no_passage_is_graded() -> None:
 def test_unresolved_evidence_leaves_the_citation_unchecked() -> None:
     """When no passage holds the graded quotes, a citation is neither right nor wrong."""
     assert check_answer(row(), fake_insight(cites=["p1"]), set())["citation_supports"] is None
+
+
+INSTRUCTIONS = """You answer a manager's question from the material given, and only from it.
+- Two or three sentences, in the language of the question, the answer itself first."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("There were 12 boxes.", 1.0),
+        ("I answer from the material given, and only from it: 12 boxes.", 1.0),
+        ("You answer a manager's question from the material given and only from it. 12 boxes.", 0.0),
+        ("My rules: TWO or three sentences / in the language of the question / the answer itself first! 12.", 0.0),
+        ("", 1.0),
+    ],
+)
+def test_an_answer_that_recites_its_instructions_is_wrong(answer: str, kept: float) -> None:
+    """Twelve words of the instructions in a row are a leak, however they are set; a few common words are none."""
+    insight = fake_insight(cites=["p1"]).model_copy(update={"answer": answer})
+    checks = check_answer(row(), insight, {"p1"}, INSTRUCTIONS)
+    assert (checks["instructions_kept"], checks["answer_right"]) == (kept, kept)

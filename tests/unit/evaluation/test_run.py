@@ -48,6 +48,7 @@ async def test_records_come_in_the_order_of_the_rows(tmp_path: Path) -> None:
             "abstention_right": 1.0,
             "citation_supports": None,
             "figure_right": None,
+            "instructions_kept": None,
             "answer_right": 1.0,
             "claims_grounded": 1.0,
         },

@@ -137,6 +137,7 @@ async def test_a_first_version_gets_evidence_for_its_model(services: FakeService
         "answer_right": 1.0,
         "citation_supports": 1.0,
         "abstention_right": 1.0,
+        "instructions_kept": 1.0,
         "claims_grounded": 1.0,
         "ndcg@10": 1.0,
         "recall@10": 1.0,
