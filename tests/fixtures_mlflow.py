@@ -114,7 +114,12 @@ def proven(anybody: MlflowCalls, gated_mlflow: GatedMlflow, prompt_name: str) ->
 
 @contextmanager
 def started_mlflow(
-    home: Path, *options: str, gate: bool = True, environment: Mapping[str, str] | None = None
+    home: Path,
+    *options: str,
+    gate: bool = True,
+    environment: Mapping[str, str] | None = None,
+    store: str | None = None,
+    registry: str | None = None,
 ) -> Iterator[GatedMlflow]:
     """Run a server in `home` until the end of the block.
 
@@ -123,19 +128,22 @@ def started_mlflow(
         options: more options of `mlflow server`.
         gate: False for MLflow as it comes, to compare with.
         environment: more variables.
+        store: address of MLflow's database; None: a file in home.
+        registry: address of our own; None: a file in home.
     """
     enable_socket()
-    registry = f"sqlite:///{home / 'registry.db'}"
+    registry = registry or f"sqlite:///{home / 'registry.db'}"
+    store = store or f"sqlite:///{home / 'mlflow.db'}"
     (home / "policies").mkdir()
     migrate(registry)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    store = f"sqlite:///{home / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
     command += ["--backend-store-uri", store, "--registry-store-uri", f"assay+{store}" if gate else store]
     command += ["--artifacts-destination", str(home / "artifacts"), "--serve-artifacts", *options]
-    settings = {"ASSAY_HOME": str(home), "ASSAY_POLICIES": str(home / "policies"), **(environment or {})}
+    places = {"ASSAY_HOME": str(home), "ASSAY_POLICIES": str(home / "policies"), "ASSAY_DATABASE_URL": registry}
+    settings = {**places, **(environment or {})}
     log = home / "server.log"
     with closing(open_database(registry)) as database, log.open("wb") as output:
         tell_serving_models(database, CHAIN)

@@ -2,7 +2,7 @@
 
 Every way into MLflow's model registry ends in the methods of its store: the UI, the REST API under each of its
 prefixes, MLflow's own client, with basic auth and without. `mlflow server --registry-store-uri assay+sqlite:///FILE`
-(or `assay+postgresql://...`) puts this store there.
+(or `assay+postgresql+psycopg://...`) puts this store there.
 
 * set_registered_model_alias - a protected alias moves on evidence, a waiver or an earlier record only
 * delete_*, rename, transition - what serves is not pulled away, and no other prompt slips into its name

@@ -1,5 +1,7 @@
 """The gate inside a real MLflow server: what it refuses on every route, and what it lets through."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from fixtures_mlflow import GatedMlflow
 from mlflow_calls import API, TEXT, UI, MlflowCalls
@@ -58,6 +60,21 @@ def test_a_promoted_version_comes_back_without_evidence(
     assert anybody.move(proven, 1).is_success
     assert gated_mlflow.records(proven)[0].basis == "record"
     assert anybody.alias(proven) == 1
+
+
+def test_the_newest_record_is_where_the_alias_points(
+    gated_mlflow: GatedMlflow, anybody: MlflowCalls, proven: str
+) -> None:
+    """Also when many move it at once: serving falls back on that record."""
+    anybody.move(proven, anybody.create(proven, f"{TEXT} Two.")).raise_for_status()
+
+    def move(number: int) -> int:
+        with MlflowCalls(gated_mlflow.url) as mlflow:
+            return mlflow.move(proven, 1 + number % 2).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(move, range(40))) == {200}
+    assert gated_mlflow.records(proven)[0].prompt_version == anybody.alias(proven)
 
 
 def test_other_aliases_and_prompts_are_free(gated_mlflow: GatedMlflow, anybody: MlflowCalls, prompt_name: str) -> None:

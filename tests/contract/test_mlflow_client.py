@@ -1,7 +1,6 @@
 """A round of MLflow's own client through the gate: what it could do before, it can do now."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,15 @@ EVENT = "prompt_alias.created"
 
 
 @pytest.fixture
-def client(gated_mlflow: GatedMlflow, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def client(gated_mlflow: GatedMlflow, monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow's client with an engineer's key as its token, as MLflow documents it."""
-    import mlflow  # noqa: PLC0415 - 4 s, for the tests that need it
+    from mlflow import MlflowClient  # noqa: PLC0415 - 4 s, for the tests that need it
 
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", gated_mlflow.key("engineer", "Ada"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(gated_mlflow.url)
-    mlflow.set_registry_uri(gated_mlflow.url)
-    yield mlflow.MlflowClient(gated_mlflow.url, registry_uri=gated_mlflow.url)
-    mlflow.set_tracking_uri(before[0])
-    mlflow.set_registry_uri(before[1])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", gated_mlflow.url)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", gated_mlflow.url)
+    return MlflowClient(gated_mlflow.url, registry_uri=gated_mlflow.url)
 
 
 def test_prompts(client: Any, prompt_name: str) -> None:
@@ -94,19 +90,21 @@ def test_traces_and_lineage(client: Any, prompt_name: str) -> None:
     """A traced call that loads a prompt is found by it."""
     import mlflow  # noqa: PLC0415 - as above
 
-    mlflow.set_experiment(f"traces-{prompt_name}")
+    experiment = client.create_experiment(f"traces-{prompt_name}")
     client.register_prompt(prompt_name, "Hello {{name}}")
 
     @mlflow.trace
     def greet(name: str) -> str:
         return mlflow.genai.load_prompt(f"prompts:/{prompt_name}/1").format(name=name)
 
-    with mlflow.start_run() as run:
+    with mlflow.start_run(experiment_id=experiment) as run:
         greet("Ada")
         mlflow.flush_trace_async_logging()
-    (trace,) = mlflow.search_traces(run_id=run.info.run_id, return_type="list")
+    (trace,) = mlflow.search_traces(locations=[experiment], run_id=run.info.run_id, return_type="list")
     assert trace.data.response == json.dumps("Hello Ada")
-    linked = mlflow.search_traces(filter_string=f"prompt = '{prompt_name}/1'", return_type="list")
+    linked = mlflow.search_traces(
+        locations=[experiment], filter_string=f"prompt = '{prompt_name}/1'", return_type="list"
+    )
     assert [each.info.trace_id for each in linked] == [trace.info.trace_id]
 
 
