@@ -97,18 +97,18 @@ def _verdict(rows: list[GroundTruthRow], baseline: Summary, candidate: Summary) 
 
 async def _summaries(platform: SamplePlatform):  # noqa: ANN202 - an async generator of the four below
     """Name, split, summary and rows of every sample prompt on every split."""
-    settings = _settings(platform)
+    settings = platform_settings(platform)
     services = build(settings, role="benchmark", corpus=platform.corpus)
     try:
         for name, version in prompts().items():
             for split in SPLITS:
                 rows = platform.rows(split)
-                yield name, split, await _summary(platform, services, version, rows), rows
+                yield name, split, await summary_of(platform, services, version, rows), rows
     finally:
         await services.aclose()
 
 
-def _settings(platform: SamplePlatform) -> ServingSettings:
+def platform_settings(platform: SamplePlatform) -> ServingSettings:
     """A process of its own: nothing of the person who runs this is read."""
     for variable in [name for name in os.environ if name.startswith(("ASSAY_", "OPENAI_", "ANTHROPIC_", "QDRANT_"))]:
         del os.environ[variable]
@@ -125,7 +125,7 @@ def _settings(platform: SamplePlatform) -> ServingSettings:
     )
 
 
-async def _summary(
+async def summary_of(
     platform: SamplePlatform, services: Services, version: PromotedVersion, rows: list[GroundTruthRow]
 ) -> Summary:
     """Ask every question of the rows under its own tenant."""
