@@ -3,7 +3,7 @@
 An interval of a fixed sample that is read every day calls a winner in a third of all experiments between equals. Here
 a quarter of alpha pays for reading at any time (a normal-mixture confidence sequence) and the rest for one look, fixed
 beforehand, at the first `planned` units of each arm. By the union bound both together are wrong in at most alpha of all
-experiments. Without the planned look the same difference would take nearly twice as many units.
+experiments. Without the planned look the same difference would take up to 1.6 times as many units.
 
 Values come one a unit (a person or session, not a call), in the order in which the units came, and stay as they are.
 For several comparisons in one experiment divide alpha by their number.
