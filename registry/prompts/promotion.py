@@ -9,6 +9,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 from registry.database import Database
@@ -162,6 +163,8 @@ class Promoter:
             )
         newest = next(iter(valid_promotions(self.database, version.name, alias, wanted.created_ms)), None)
         if newest is not None and _same(newest, found):
+            with suppress(ValueError):
+                self._fresh.remove(newest.id)  # it has stood since an earlier move, and outlives this one
             return newest
         ground: dict[str, JsonValue] = {"basis": found.basis, "policy": policy.summary, "evidence": [*found.evidence]}
         self._note("prompt.promotion", _body(found) | ground | {"promotion": found.id})

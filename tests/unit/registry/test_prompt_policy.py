@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
-from registry.prompts.decision import Decision, check
+from registry.prompts.decision import NOBODY_SERVES, Case, Decision, Production
+from registry.prompts.decision import decide as ask
 from registry.prompts.evidence import Evidence
 from registry.prompts.policy import InvalidPolicy, Policy, Requirement, UseCaseNotFound, load_policy
+from registry.prompts.promotion_records import ServingModel
 from registry.prompts.schema import PromptTemplate, Variable, content_hash
 from registry.prompts.versions import PromotedVersion
 
 NOW = 1_790_000_000.0
 DAY_S = 86_400
+EXTRACTIVE = ServingModel(provider="extractive", model="extractive-1")
+CLAUDE = ServingModel(provider="anthropic", model="claude")
 TEMPLATE = PromptTemplate(
     name="brief",
     use_case="insights",
@@ -42,16 +46,24 @@ def shown(**change: Any) -> Evidence:
     return Evidence(**(fields | change))
 
 
-def decide(*evidence: Evidence, at: float = NOW, **requirement: Any) -> Decision:
+def decide(
+    *evidence: Evidence,
+    at: float = NOW,
+    models: tuple[ServingModel, ...] = (EXTRACTIVE,),
+    production: Production | None = None,
+    **requirement: Any,
+) -> Decision:
     """What a policy with one requirement says about the version."""
     asked = Requirement(**({"kind": "evaluation"} | requirement))
     policy = Policy(use_case="insights", prompt="brief", requires=(asked,))
-    return check(policy, VERSION, "extractive", "extractive-1", evidence, at)
+    return ask(policy, models, Case(version=VERSION, evidence=evidence, now=at, production=production))
 
 
 def test_evidence_at_hand_allows() -> None:
     """A pass for this content and model is enough, and the decision names it."""
-    assert decide(shown()) == Decision(allowed=True, missing=(), evidence=(shown(),), policy="evaluation")
+    assert decide(shown()) == Decision(
+        allowed=True, missing=(), evidence=(shown(),), models=(EXTRACTIVE,), skipped=(), policy="evaluation"
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,7 @@ def test_an_unknown_kind_refuses() -> None:
     """A policy may not ask for something that nobody checks; no evidence of that name helps."""
     decision = decide(shown(kind="blessing"), kind="blessing")
     assert not decision.allowed
-    assert "'blessing', which is unknown (known: lint, evaluation)" in decision.missing[0]
+    assert "'blessing', which is unknown (known: lint, evaluation, approval)" in decision.missing[0]
 
 
 def test_a_policy_may_insist_on_a_dataset() -> None:
@@ -130,6 +142,47 @@ def test_a_policy_may_insist_on_a_dataset() -> None:
     (sentence,) = decide(shown(), dataset="held-out").missing
     assert "--provider extractive --dataset held-out`" in sentence
     assert decide(shown(dataset="held-out"), dataset="held-out").allowed
+
+
+def test_a_model_without_evidence_is_skipped() -> None:
+    """One model of the chain with its evidence is enough; the other is named with the command that makes its own."""
+    decision = decide(shown(), models=(CLAUDE, EXTRACTIVE))
+    assert (decision.allowed, decision.missing, decision.models) == (True, (), (EXTRACTIVE,))
+    (skipped,) = decision.skipped
+    assert skipped.model == CLAUDE
+    assert skipped.missing[0].endswith("run `assay evaluate run --prompt brief/7 --provider anthropic`")
+
+
+def test_no_model_with_evidence_refuses() -> None:
+    """Then each of them is missing something, and all of it is said."""
+    decision = decide(models=(CLAUDE, EXTRACTIVE))
+    assert (decision.allowed, decision.models, len(decision.missing)) == (False, (), 2)
+    assert [each.model for each in decision.skipped] == [CLAUDE, EXTRACTIVE]
+
+
+def test_what_holds_for_any_model_lets_all_of_them_serve() -> None:
+    """A policy that asks for nothing per model leaves the chain whole; when its one thing is missing, nobody serves."""
+    linted = shown(kind="lint", provider="any", model="any")
+    assert decide(linted, kind="lint", models=(CLAUDE, EXTRACTIVE)).models == (CLAUDE, EXTRACTIVE)
+    refused = decide(kind="lint", models=(CLAUDE, EXTRACTIVE))
+    assert (refused.allowed, len(refused.missing), refused.skipped) == (False, 1, ())
+
+
+@pytest.mark.parametrize("kind", ["lint", "evaluation"])
+def test_a_chain_that_nobody_told_refuses(kind: str) -> None:
+    """Before any serving process has started nobody knows who would answer."""
+    linted = shown(kind="lint", provider="any", model="any")
+    assert decide(linted, kind=kind, models=()).missing == (NOBODY_SERVES,)
+
+
+def test_a_later_content_is_compared_with_the_one_that_serves() -> None:
+    """Floors alone, or a comparison with another version, do not replace what serves; evidence names what it beat."""
+    serving = Production(version=3, content_hash="a" * 64)
+    for against in (None, "b" * 64):
+        (sentence,) = decide(shown(details={"metrics": {}, "against_content": against}), production=serving).missing
+        assert "did not compare with brief/3" in sentence
+    assert decide(shown(details={"against_content": "a" * 64}), production=serving).allowed
+    assert decide(shown(), production=Production(version=6, content_hash=VERSION.content_hash)).allowed
 
 
 def test_shipped_policies_can_be_met() -> None:
