@@ -133,6 +133,8 @@ class CompletionRequest:
     """The prompt version's other model defaults (claims_max, score_min, ...)."""
     material: Material | None = None
     """What the messages were rendered from."""
+    prompt: str = ""
+    """`NAME/VERSION` that the messages were rendered from, for what people are told."""
     models: frozenset[tuple[str, str]] | None = None
     """(provider, model) pairs that may answer: those the prompt version was proven with; None: every one."""
     deadline: float = math.inf
@@ -145,6 +147,10 @@ class CompletionRequest:
     """Told once an attempt when a streamed answer begins: its first text, also one held back, or reasoning."""
     progress: Progress | None = None
     """Filled in while the one attempt runs that this request is for; None when nobody reads it."""
+
+    def may_ask(self, provider: str, model: str) -> bool:
+        """Whether this model was proven with the prompt version."""
+        return self.models is None or (provider, model) in self.models
 
     @property
     def start_deadline(self) -> float:

@@ -33,7 +33,7 @@ class PricedModel:
 
 
 class BudgetGate:
-    """Estimates before the call what it will cost at the dearest provider of the chain."""
+    """Estimates before the call what it will cost at the dearest provider of the chain that may answer."""
 
     def __init__(
         self,
@@ -50,18 +50,19 @@ class BudgetGate:
 
         Raises:
             BudgetExceeded: too little is left for an answer.
-            UnpricedModel: a provider of the chain has no price.
+            UnpricedModel: a provider that may answer has no price.
         """
-        for model in self._models:
+        models = [each for each in self._models if request.may_ask(each.provider, each.model)]
+        for model in models:
             self._cost(model, Usage())  # a model without a price is found before it is paid for
         if max_nano_usd is None:
             return request
         prompt = Usage(input=prompt_tokens(request))
         allowed = request.max_output_tokens
-        for model in self._models:
+        for model in models:
             allowed = min(allowed, self._affordable(model, prompt, max_nano_usd))
         if allowed < min(OUTPUT_TOKENS_MIN, request.max_output_tokens):
-            needed = max(self._cost(m, replace(prompt, output=OUTPUT_TOKENS_MIN)) for m in self._models)
+            needed = max(self._cost(m, replace(prompt, output=OUTPUT_TOKENS_MIN)) for m in models)
             raise BudgetExceeded(
                 f"this question would cost about {format_usd(needed)} USD at least; raise max_cost_usd",
                 limit_usd=format_usd(max_nano_usd),

@@ -30,6 +30,7 @@ from serving.metrics import Metrics
 from serving.providers.base import ProviderError
 from serving.providers.metering import TIMER_SLACK_S
 from serving.retrieval import Retrieve
+from serving.second_lock import Served
 from serving.spending import Spending
 
 NO_DOCUMENTS = "This tenant has no documents yet, so there is nothing to answer from."
@@ -44,7 +45,7 @@ NOBODY = "none"
 class Draft:
     """An answer that is not in the record yet."""
 
-    version: PromotedVersion
+    served: Served
     passages: Sequence[Passage]
     request: CompletionRequest | None
     completion: Completion
@@ -120,19 +121,19 @@ class Insights:
         last_word = deadline - min(LAST_WORD_S, LAST_WORD_SHARE * seconds)
         async with self._calls.entry(call) as entry:
             async with _until(deadline, last_word, seconds):
-                version = self._version(call, prompt)
+                served = self._choose(call, prompt)
                 with self._metrics.stage("retrieve"):
-                    passages = await self._retrieve(call.tenant, question, version.template)
+                    passages = await self._retrieve(call.tenant, question, served.version.template)
                 if not passages and not question.metrics:
-                    draft, spent = self._nothing_to_go_on(call, version), Spending()
+                    draft, spent = self._nothing_to_go_on(call, served), Spending()
                 else:
-                    request = self._render(call, version, passages, last_word)
+                    request = self._render(call, served, passages, last_word)
                     if tell is not None:
-                        await tell(Begun(id=call.id, use_case=question.use_case, prompt=_prompt_ref(version)))
+                        await tell(Begun(id=call.id, use_case=question.use_case, prompt=_prompt_ref(served)))
                     with self._metrics.stage("complete"):
                         completion, spent = await self._asking.ask(entry, request, tell)
                     with self._metrics.stage("ground"):
-                        draft = _check(call, version, passages, request, completion)
+                        draft = _check(call, served, passages, request, completion)
             with self._metrics.stage("seal"):
                 return await to_the_end(self._seal(entry, call, draft, spent))
 
@@ -152,27 +153,25 @@ class Insights:
         await self._calls.note_read(insight_id, caller)
         return insight
 
-    def _version(self, call: Call, pinned: PromotedVersion | None) -> PromotedVersion:
+    def _choose(self, call: Call, pinned: PromotedVersion | None) -> Served:
         policy = self._policies.get(call.question.use_case)
         if policy is None or (policy.tenants is not None and call.tenant not in policy.tenants):
             raise UseCaseNotFound(f"there is no use case {call.question.use_case!r} for this tenant")
-        return pinned or self._prompts.current(policy.prompt, policy.alias)
+        return Served(version=pinned) if pinned else self._prompts.current(policy.prompt, policy.alias)
 
-    def _nothing_to_go_on(self, call: Call, version: PromotedVersion) -> Draft:
+    def _nothing_to_go_on(self, call: Call, served: Served) -> Draft:
         """Without a passage or a metric no model is asked: it could only make something up."""
         text = NO_MATCH if call.question.filters else NO_DOCUMENTS
         return Draft(
-            version=version,
+            served=served,
             passages=(),
             request=None,
             completion=Completion(text=text, stop_reason="end", usage=Usage(), provider=NOBODY, model=NOBODY),
             grounded=Grounded(answer=text, claims=[], abstained=True),
         )
 
-    def _render(
-        self, call: Call, version: PromotedVersion, passages: Sequence[Passage], deadline: float
-    ) -> CompletionRequest:
-        template, question = version.template, call.question
+    def _render(self, call: Call, served: Served, passages: Sequence[Passage], deadline: float) -> CompletionRequest:
+        template, question = served.version.template, call.question
         supplied: dict[str, Value] = {
             "question": question.question,
             "passages": passages,
@@ -187,6 +186,8 @@ class Insights:
             output_schema=template.output_schema,
             parameters=template.model.model_dump(),
             material=Material(question=question.question, passages=tuple(passages), metrics=tuple(question.metrics)),
+            prompt=f"{served.version.name}/{served.version.version}",
+            models=served.models,
             deadline=deadline,
         )
         limit = None if question.max_cost_usd is None else parse_usd(question.max_cost_usd)
@@ -195,7 +196,7 @@ class Insights:
     async def _seal(self, entry: OpenCall, call: Call, draft: Draft, spent: Spending) -> Insight:
         """Write the outcome, then the record that carries its position."""
         position = await entry.close("served", _outcome_body(call, draft, spent))
-        completion, version = draft.completion, draft.version
+        completion = draft.completion
         insight = Insight(
             id=call.id,
             use_case=call.question.use_case,
@@ -204,7 +205,7 @@ class Insights:
             claims=draft.grounded.claims,
             passages=list(draft.passages),
             abstained=draft.grounded.abstained,
-            prompt=_prompt_ref(version),
+            prompt=_prompt_ref(draft.served),
             provider=ProviderRef(
                 name=completion.provider,
                 model=completion.model,
@@ -229,17 +230,18 @@ class Insights:
 
 def _check(
     call: Call,
-    version: PromotedVersion,
+    served: Served,
     passages: Sequence[Passage],
     request: CompletionRequest,
     completion: Completion,
 ) -> Draft:
-    grounded = ground(completion.text, passages, call.question.metrics, version.template.output_schema)
-    return Draft(version=version, passages=passages, request=request, completion=completion, grounded=grounded)
+    grounded = ground(completion.text, passages, call.question.metrics, served.version.template.output_schema)
+    return Draft(served=served, passages=passages, request=request, completion=completion, grounded=grounded)
 
 
-def _prompt_ref(version: PromotedVersion) -> PromptRef:
-    return PromptRef(name=version.name, version=version.version, alias=version.alias)
+def _prompt_ref(served: Served) -> PromptRef:
+    version = served.version
+    return PromptRef(name=version.name, version=version.version, alias=version.alias, arm=served.arm)
 
 
 def _tenant_of(caller: Principal, named: str | None) -> str:
@@ -273,10 +275,15 @@ async def _until(end: float, last_word: float, seconds: float) -> AsyncGenerator
 
 def _outcome_body(call: Call, draft: Draft, spent: Spending) -> dict[str, JsonValue]:
     """Ids, hashes and commitments of an answer."""
-    completion, version = draft.completion, draft.version
+    completion, version = draft.completion, draft.served.version
     sent = [message.content for message in draft.request.messages] if draft.request else []
     return {
-        "prompt": {"name": version.name, "version": version.version, "content_hash": version.content_hash},
+        "prompt": {
+            "name": version.name,
+            "version": version.version,
+            "content_hash": version.content_hash,
+            "promotion": draft.served.promotion,
+        },
         "provider": completion.provider,
         "model": completion.model,
         "asked_model": completion.asked_model,

@@ -52,6 +52,13 @@ class Metrics:
             "alias",
             "reason",
         )
+        self.prompt_unproven = self._gauge(
+            "assay_prompt_unproven",
+            "1 while an alias points at what may not serve, or nowhere; what was let through before serves.",
+            "prompt",
+            "alias",
+            mode="livemax",
+        )
         self.prompt_tampered = self._gauge(
             "assay_prompt_tampered",
             "1 while MLflow offers a version whose content changed after release.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registry.errors import AssayError
-from serving.active_prompt import ActivePrompts
+from serving.active_prompt import LOCKED, ActivePrompts
 from serving.providers.chain import Link
 
 PROBE_S_MAX = 2.0
@@ -66,6 +66,8 @@ def prompt_probe(prompts: ActivePrompts) -> Probe:
             return Health("down", "MLflow does not answer and there is no last good prompt")
         if away:
             return Health("degraded", "MLflow does not answer; the last good prompts serve")
+        if any(state.trouble in LOCKED for state in states):
+            return Health("degraded", "an alias points at what may not serve; what was let through before serves")
         if any(state.freshness == "missing" for state in states):
             return Health("degraded", "a use case has no promoted prompt version")
         if any(state.freshness == "stale" for state in states):

@@ -18,10 +18,11 @@ from registry.insight_records import InsightRecords
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policies
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromotedPrompts
+from registry.prompts.promotion_records import ServingModel, tell_serving_models
 from registry.signals import read_signal
 from registry.tenants import Keys, Tenants
 from serving.access import Access
-from serving.active_prompt import ActivePrompts, PromptStore
+from serving.active_prompt import ActivePrompts
 from serving.background import Background
 from serving.budget_gate import BudgetGate, PricedModel
 from serving.call_log import CallLog, Outcome
@@ -29,6 +30,7 @@ from serving.candidate_announcer import CandidateAnnouncer
 from serving.insights import Insights
 from serving.metrics import Metrics
 from serving.prefect_events import PrefectEvents
+from serving.prompt_alarms import PromptAlarms
 from serving.provider_history import ProviderHistory
 from serving.providers.base import Provider
 from serving.providers.board import Board
@@ -37,6 +39,7 @@ from serving.providers.health import ProviderProbe
 from serving.providers.vendors import ProviderPolicy, build_vendors
 from serving.readiness import Health, Readiness, prompt_probe, provider_probe
 from serving.retrieval import retriever
+from serving.second_lock import PromptStore
 from serving.settings import ServingSettings
 from serving.telemetry import Telemetry, build_telemetry, require_collector
 
@@ -76,7 +79,13 @@ class Services:
     pushes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PUSHES_AT_ONCE_MAX))
 
     async def start(self) -> None:
-        """Have prompts to serve and keep them fresh."""
+        """Say which models answer, have prompts to serve, and keep them fresh.
+
+        Raises:
+            DatabaseUnavailable: promotions would be decided for another chain; the start is over.
+        """
+        models = [ServingModel(provider=link.name, model=link.model) for link in self.providers.links]
+        await asyncio.to_thread(tell_serving_models, self.database, models)
         await self.prompts.start()
         self.background.start("follow-signal", self.prompts.follow_signal)
         self.background.start("poll-mlflow", self.prompts.poll)
@@ -178,9 +187,10 @@ def _connect(
     )
     vault = Vault(database, settings.master_key)
     records = InsightRecords(database, vault)
-    slots = {(policy.prompt, policy.alias) for policy in policies.values()}
+    slots = sorted({(policy.prompt, policy.alias) for policy in policies.values()})
     holder = f"{socket.gethostname()}:{os.getpid()}"
-    prompts = ActivePrompts(promoted, database, sorted(slots), metrics, holder=holder)
+    alarms = PromptAlarms(database, slots, log.note_now)
+    prompts = ActivePrompts(promoted, database, slots, metrics, alarms, holder=holder)
 
     def count(use_case: str, outcome: Outcome) -> None:
         metrics.insights.labels(use_case if use_case in policies else "unknown", outcome).inc()

@@ -1,49 +1,34 @@
-"""Which prompt version serves: read from MLflow over plain REST, kept on disk, and never changed behind our back.
+"""Prompt versions as serving needs them: from MLflow over plain REST or from disk, and never changed behind our back.
 
 * PromptTampered (Refused) - a version's content is not what it was when first seen
 """
 
 import asyncio
-import logging
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
 from sqlalchemy import select
 
 from registry.database import Database, insert_or_ignore
 from registry.errors import Refused
-from registry.insights import Record
+from registry.prompts.kept_templates import KeptTemplates
 from registry.prompts.mlflow_rest import MlflowRest
-from registry.prompts.schema import PromptTemplate, content_hash
-from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptSource, require_valid
+from registry.prompts.promotion_records import Promotion
+from registry.prompts.versions import PromotedVersion, PromptSource, require_valid
 from registry.schema import prompt_hashes
 
 PROMPTS_SIGNAL = "prompts"
 """Raised in the registry when an alias moved; every worker watches it."""
-
-logger = logging.getLogger(__name__)
 
 
 class PromptTampered(Refused):
     """The content of a version changed after it was first seen."""
 
     code = "prompt-tampered"
-
-
-class _LastGood(Record):
-    """The file of a version that has served."""
-
-    name: str
-    version: int
-    alias: str
-    template: PromptTemplate
-    content_hash: str
 
 
 class PromptHashes:
@@ -83,11 +68,11 @@ class PromptHashes:
 
 
 class PromotedPrompts:
-    """The promoted versions as serving needs them: from MLflow when it answers, else the last good from disk.
+    """The versions that aliases point at and promotion records name.
 
     Args:
         mlflow_url: Base URL of the MLflow server.
-        home: Last good versions are kept under `home/prompts`.
+        home: Templates that were proven are kept under `home/prompts`.
         database: Holds the remembered content hashes.
         client: Another HTTP client, e.g. one with a mock transport.
         clock: Seconds since the epoch.
@@ -105,10 +90,10 @@ class PromotedPrompts:
         self._rest = MlflowRest(mlflow_url, client=client)
         self._source = PromptSource(self._rest)
         self._hashes = PromptHashes(database, clock)
-        self._directory = home / "prompts"
+        self._kept = KeptTemplates(home / "prompts")
 
     async def fetch(self, name: str, alias: str) -> PromotedVersion:
-        """The version that an alias points at now; kept as last good, which a removed alias withdraws.
+        """The version that an alias points at now, whether or not it may serve.
 
         Raises:
             PromptNotFound: No such prompt or alias.
@@ -116,78 +101,54 @@ class PromotedPrompts:
             InvalidTemplate: The version's tags hold no usable template.
             MlflowUnavailable: No usable answer within seconds.
         """
-        try:
-            version = await self._source.by_alias(name, alias)
-        except PromptNotFound:
-            self._forget(name, alias)
-            raise
-        await asyncio.to_thread(self._accept, version)
+        version = await self._source.by_alias(name, alias)
+        await asyncio.to_thread(self._hashes.require_unchanged, version)
         return version
 
     async def fetch_version(self, name: str, version: int) -> PromotedVersion:
-        """A version by its number, for evaluation; not kept as last good. Raises as `fetch`."""
+        """A version by its number, for evaluation; raises as `fetch`."""
         found = await self._source.by_version(name, version)
         await asyncio.to_thread(self._hashes.require_unchanged, found)
         return found
 
-    def last_good(self, name: str, alias: str) -> PromotedVersion | None:
-        """The version last fetched under this alias, also by an earlier process; None without a sound file."""
-        require_valid(name, alias)
-        path = self._path(name, alias)
-        try:
-            kept = _LastGood.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError):
-            logger.warning("unreadable last good prompt", extra={"fields": {"prompt": name, "alias": alias}})
-            return None
-        if (kept.name, kept.alias, kept.content_hash) != (name, alias, content_hash(kept.template)):
-            logger.warning("altered last good prompt", extra={"fields": {"prompt": name, "alias": alias}})
+    async def of_record(self, record: Promotion) -> PromotedVersion:
+        """The version that a promotion record names: from disk, else from MLflow, and then kept.
+
+        Raises:
+            PromptTampered: MLflow holds another content under this number.
+            PromptNotFound: MLflow has no such version.
+            InvalidTemplate: The version's tags hold no usable template.
+            MlflowUnavailable: No usable answer within seconds.
+        """
+        kept = await asyncio.to_thread(self.kept, record)
+        if kept is not None:
+            return kept
+        found = await self._source.by_version(record.prompt_name, record.prompt_version)
+        if found.content_hash != record.content_hash:
+            raise PromptTampered(
+                f"prompt {found.name!r} version {found.version} is not what was promoted; push its wording anew"
+            )
+        await asyncio.to_thread(self.keep, found)
+        return replace(found, alias=record.alias)
+
+    def kept(self, record: Promotion) -> PromotedVersion | None:
+        """The version that a promotion record names, if it lies on disk; also of an earlier process."""
+        require_valid(record.prompt_name)
+        template = self._kept.find(record.prompt_name, record.content_hash)
+        if template is None:
             return None
         return PromotedVersion(
-            name=name, version=kept.version, alias=alias, template=kept.template, content_hash=kept.content_hash
+            name=record.prompt_name,
+            version=record.prompt_version,
+            alias=record.alias,
+            template=template,
+            content_hash=record.content_hash,
         )
+
+    def keep(self, version: PromotedVersion) -> None:
+        """Keep a proven version for the days without MLflow."""
+        self._kept.keep(version.template)
 
     async def aclose(self) -> None:
         """Close the connections to MLflow."""
         await self._rest.aclose()
-
-    def _accept(self, version: PromotedVersion) -> None:
-        self._hashes.require_unchanged(version)
-        if self.last_good(version.name, version.alias) != version:
-            self._keep(version)
-
-    def _keep(self, version: PromotedVersion) -> None:
-        """Write the file whole or not at all; several workers may write the same one at once."""
-        kept = _LastGood(
-            name=version.name,
-            version=version.version,
-            alias=version.alias,
-            template=version.template,
-            content_hash=version.content_hash,
-        )
-        path = self._path(version.name, version.alias)
-        part = path.with_name(f"{path.name}.{os.getpid()}.{id(version)}.part")
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with part.open("w", encoding="utf-8") as file:
-                file.write(kept.model_dump_json(exclude_defaults=True))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
-            logger.exception("cannot keep last good prompt", extra={"fields": {"prompt": version.name}})
-
-    def _forget(self, name: str, alias: str) -> None:
-        """A withdrawn version must not come back when a later process finds MLflow away."""
-        try:
-            self._path(name, alias).unlink(missing_ok=True)
-        except OSError as error:
-            logger.warning(
-                "cannot remove last good prompt", extra={"fields": {"prompt": name, "reason": error.strerror}}
-            )
-
-    def _path(self, name: str, alias: str) -> Path:
-        return self._directory / f"{name}@{alias}.json"

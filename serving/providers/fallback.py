@@ -1,5 +1,6 @@
 """Asks providers in order until one answers, all within one deadline.
 
+Only those are asked that the request allows: a prompt version answers with the models that it was proven with.
 A provider that throttles, fails, stalls, is left alone for now, cannot hold the prompt, misses the schema, does not
 know us or rejects the request hands over to the next one. A request that two vendors rejected is wrong and goes to no
 third; content that one vendor refused goes to no other.
@@ -54,14 +55,14 @@ class Fallback:
         """Ask until one answers.
 
         Raises:
-            ProvidersUnavailable: none did, or the time was over.
+            ProvidersUnavailable: none did or may, or the time was over.
             Saturated: all have as many requests as they may have from here.
             ContentRefused: a vendor declined the content.
         """
-        failures = _Failures()
-        for provider in self._providers:
+        failures, providers = _Failures(), self._allowed(request)
+        for provider in providers:
             try:
-                share_end = self._share_end(provider, request)
+                share_end = _share_end(request, is_last=provider is providers[-1])
                 return await provider.complete(replace(request, deadline=share_end))
             except ProviderError as error:
                 if not failures.hands_over(provider, error):
@@ -72,15 +73,16 @@ class Fallback:
         """Ask until one begins to answer, and pass its answer on.
 
         Raises:
-            ProvidersUnavailable: none began, or the time was over.
+            ProvidersUnavailable: none began or may, or the time was over.
             Saturated: all have as many requests as they may have from here.
             ProviderError: the one that had begun broke off.
         """
-        failures = _Failures()
-        for provider in self._providers:
+        failures, providers = _Failures(), self._allowed(request)
+        for provider in providers:
             begun = False
             try:
-                asked = replace(request, first_delta_deadline=self._share_end(provider, request))
+                share_end = _share_end(request, is_last=provider is providers[-1])
+                asked = replace(request, first_delta_deadline=share_end)
                 async with aclosing(provider.stream(asked)) as events:
                     async for event in events:
                         begun = True
@@ -94,14 +96,31 @@ class Fallback:
                 return
         raise failures.summary()
 
-    def _share_end(self, provider: Provider, request: CompletionRequest) -> float:
-        """Until when the others wait for this provider."""
-        now = asyncio.get_running_loop().time()
-        if request.start_deadline <= now:
-            raise TimedOut(f"no time was left to ask {provider.name}")
-        if provider is self._providers[-1] or math.isinf(request.start_deadline):
-            return request.start_deadline
-        return now + (request.start_deadline - now) * EARLIER_SHARE
+    def _allowed(self, request: CompletionRequest) -> tuple[Provider, ...]:
+        """Those who may answer; the last of them has nobody behind it.
+
+        Raises:
+            ProvidersUnavailable: there is none.
+        """
+        allowed = tuple(each for each in self._providers if request.may_ask(each.name, each.model))
+        if not allowed:
+            prompt, first = request.prompt, self._providers[0].name
+            raise ProvidersUnavailable(
+                f"no provider of the chain has evidence for prompt {prompt!r}; run "
+                f"`assay evaluate run --prompt {prompt} --provider {first}` and promote it again",
+                details={"tried": []},
+            )
+        return allowed
+
+
+def _share_end(request: CompletionRequest, *, is_last: bool) -> float:
+    """Until when the others wait for this provider."""
+    now = asyncio.get_running_loop().time()
+    if request.start_deadline <= now:
+        raise TimedOut("no time was left to ask it")
+    if is_last or math.isinf(request.start_deadline):
+        return request.start_deadline
+    return now + (request.start_deadline - now) * EARLIER_SHARE
 
 
 class _Failures:

@@ -14,9 +14,10 @@ from flows.evaluation_outcome import conclude
 from flows.prompt_evaluation import Order, answer, prepare
 from flows.wiring import EvaluationServices
 from registry.datasets import Datasets, GroundTruthRow
-from registry.prompts.decision import check
+from registry.prompts.decision import Case, decide
 from registry.prompts.evidence import evidence_for
 from registry.prompts.policy import load_policy
+from registry.prompts.promotion_records import ServingModel
 from registry.prompts.versions import PromptReference
 from registry.runs import LoggedRun, RunReport
 from registry.tenants import Tenants
@@ -88,7 +89,8 @@ async def test_evidence_made_with_a_vendor_lets_its_model_serve(services: Evalua
     conclude(prepared, candidate, None, services, runs)
     found = evidence_for(database, VERSION.name, VERSION.content_hash)
     policy = load_policy(services.services.settings.policies, "insights")
-    assert check(policy, VERSION, "openai", MODEL, found, time.time()).missing == ()
-    assert not check(policy, VERSION, "openai", "gpt-5", found, time.time()).allowed
+    chain = [ServingModel(provider="openai", model=model) for model in ("gpt-5", MODEL)]
+    decision = decide(policy, chain, Case(version=VERSION, evidence=found, now=time.time()))
+    assert (decision.models, [each.model for each in decision.skipped]) == ((chain[1],), [chain[0]])
     assert found[0].details["answered_by"] == [f"{MODEL}-2026-10-01"]
     assert float(candidate.records[0].cost_usd) > 0

@@ -16,9 +16,11 @@ from qdrant_client import AsyncQdrantClient, models
 from registry.claims import Draft, DraftClaim, write_answer
 from registry.corpus.bm25 import passage_weights
 from registry.corpus.collection import DENSE, SPARSE, Corpus, point_id
+from registry.database import Database
 from registry.embedding import DIMENSIONS, Embedder
 from registry.errors import AssayError
 from registry.messages import Completion, CompletionRequest, Delta, StreamEvent, Usage
+from registry.prompts.promotion_records import Promotion, ServingModel, write_promotion
 from registry.prompts.schema import PromptTemplate, Variable, content_hash
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 
@@ -136,10 +138,12 @@ class StalledProvider(FakeProvider):
 
 @dataclass
 class FakePromptStore:
-    """Promoted versions from a dictionary; `error` is raised instead while it is set."""
+    """Aliases from a dictionary, by number what a test put there; `error` is raised instead while it is set."""
 
     versions: dict[tuple[str, str], PromotedVersion] = field(default_factory=dict)
-    kept: dict[tuple[str, str], PromotedVersion] = field(default_factory=dict)
+    numbered: dict[int, PromotedVersion] = field(default_factory=dict)
+    disk: dict[str, PromotedVersion] = field(default_factory=dict)
+    """What is kept, by content hash."""
     error: AssayError | None = None
     fetches: int = 0
 
@@ -150,16 +154,56 @@ class FakePromptStore:
             raise self.error
         if (name, alias) not in self.versions:
             raise PromptNotFound(f"no prompt {name!r}")
-        self.kept[name, alias] = self.versions[name, alias]
         return self.versions[name, alias]
 
-    def last_good(self, name: str, alias: str) -> PromotedVersion | None:
-        """The version that was fetched last."""
-        return self.kept.get((name, alias))
+    async def of_record(self, record: Promotion) -> PromotedVersion:
+        """The version from disk, else by its number."""
+        kept = self.kept(record)
+        if kept is not None:
+            return kept
+        if self.error is not None:
+            raise self.error
+        if record.prompt_version not in self.numbered:
+            raise PromptNotFound(f"no version {record.prompt_version}")
+        return self.numbered[record.prompt_version]
+
+    def kept(self, record: Promotion) -> PromotedVersion | None:
+        """The version that was kept."""
+        return self.disk.get(record.content_hash)
+
+    def keep(self, version: PromotedVersion) -> None:
+        """Keep it."""
+        self.disk[version.content_hash] = version
 
     async def aclose(self) -> None:
         """Nothing to close but a flag."""
         return
+
+
+def prove(
+    database: Database,
+    *versions: PromotedVersion,
+    models: Sequence[tuple[str, str]] = ((FakeProvider.name, FakeProvider.model),),
+    at_ms: int = 1_000,
+    expires_ms: int | None = None,
+) -> None:
+    """Let versions through, one after the other: the last one is where the alias was last allowed to point."""
+    for place, version in enumerate(versions):
+        record = Promotion(
+            id=f"{at_ms + place}-{version.version}",
+            prompt_name=version.name,
+            prompt_version=version.version,
+            content_hash=version.content_hash,
+            use_case=version.template.use_case,
+            alias=version.alias,
+            models=tuple(ServingModel(provider=provider, model=model) for provider, model in models),
+            basis="evidence" if expires_ms is None else "waiver",
+            promoted_by="tests",
+            evidence=(),
+            created_ms=at_ms + place,
+            expires_ms=expires_ms,
+        )
+        write_promotion(database, record)
 
 
 def prompt_version(version: int = 1, wording: str = "Answer.", **variables: Variable) -> PromotedVersion:

@@ -15,6 +15,7 @@ from fakes.fake_serving import (
     add_document,
     fake_corpus,
     prompt_version,
+    prove,
     write_policy,
 )
 
@@ -93,6 +94,7 @@ async def api(settings: ServingSettings, keys: dict[str, str], provider: FakePro
     prompts = FakePromptStore({("insights", "production"): prompt_version()})
     corpus = fake_corpus()
     services = build(settings, vendors=[provider], corpus=corpus, promoted=prompts)
+    prove(services.database, prompt_version())
     app = create_app(settings, lambda _settings: services)
     await services.prompts.start()
     transport = httpx.ASGITransport(app)
