@@ -92,7 +92,7 @@ class Gatekeeper:
         """
         if alias is None:
             return is_promoted(self.database(), name, self._now_ms())
-        return bool(valid_promotions(self.database(), name, alias, self._now_ms()))
+        return bool(valid_promotions(self.database(), name, alias, self._now_ms(), limit=1))
 
     def version_may_serve(self, name: str, version: int) -> bool:
         """Whether a valid record lets this version's content serve somewhere. Raises as `may_serve`."""

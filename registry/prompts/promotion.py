@@ -161,7 +161,7 @@ class Promoter:
             raise PromotionRefused(
                 _refusal(wanted, policy, decision), policy=policy.summary, missing=[*decision.missing]
             )
-        newest = next(iter(valid_promotions(self.database, version.name, alias, wanted.created_ms)), None)
+        newest = next(iter(valid_promotions(self.database, version.name, alias, wanted.created_ms, limit=1)), None)
         if newest is not None and _same(newest, found):
             with suppress(ValueError):
                 self._fresh.remove(newest.id)  # it has stood since an earlier move, and outlives this one
@@ -205,7 +205,7 @@ def case_of(database: Database, policy: Policy, version: PromotedVersion, now: f
         DatabaseUnavailable: The database does not answer.
     """
     kinds = dict.fromkeys([*(requirement.kind for requirement in policy.requires), APPROVAL, WAIVER])
-    last = next(iter(valid_promotions(database, version.name, policy.alias, int(now * 1000))), None)
+    last = next(iter(valid_promotions(database, version.name, policy.alias, int(now * 1000), limit=1)), None)
     return Case(
         version=version,
         # Kind by kind, so that many of one do not push out those of another.

@@ -90,14 +90,23 @@ def revoke_promotions(database: Database, ids: Sequence[str], now_ms: int) -> No
         connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))
 
 
-def valid_promotions(database: Database, name: str, alias: str, now_ms: int) -> tuple[Promotion, ...]:
+def valid_promotions(
+    database: Database, name: str, alias: str, now_ms: int, limit: int = RECORDS_MAX
+) -> tuple[Promotion, ...]:
     """Unrevoked, unexpired records of one place, newest first: the first one is what was last let through.
+
+    Args:
+        database: of the registry.
+        name: of the prompt.
+        alias: the place.
+        now_ms: milliseconds since the epoch.
+        limit: read no more than the newest so many.
 
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
     newest = promotions.c.created_ms.desc(), promotions.c.id.desc()
-    chosen = select(promotions).where(_valid(name, alias, now_ms)).order_by(*newest).limit(RECORDS_MAX)
+    chosen = select(promotions).where(_valid(name, alias, now_ms)).order_by(*newest).limit(limit)
     with database.read() as connection:
         return tuple(_promotion(row) for row in connection.execute(chosen).mappings())
 

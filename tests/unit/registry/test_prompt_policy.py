@@ -54,7 +54,8 @@ def decide(
     **requirement: Any,
 ) -> Decision:
     """What a policy with one requirement says about the version."""
-    asked = Requirement(**({"kind": "evaluation"} | requirement))
+    fields: dict[str, Any] = {"kind": "evaluation"} | requirement
+    asked = Requirement(**fields)
     policy = Policy(use_case="insights", prompt="brief", requires=(asked,))
     return ask(policy, models, Case(version=VERSION, evidence=evidence, now=at, production=production))
 
