@@ -40,6 +40,13 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         parameters={},
         every=timedelta(minutes=EVERY_MIN),
     ),
+    Deployment(
+        name="watch-prompts",
+        entrypoint="flows.watch_prompts.watch_prompts",
+        description="How each prompt version does in use, day by day: in MLflow beside the version, and here.",
+        parameters={},
+        every=timedelta(hours=1),
+    ),
 )
 
 

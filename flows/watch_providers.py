@@ -14,12 +14,12 @@ from prefect.events import emit_event
 
 from flows.settings import FlowSettings
 from monitoring.burn_rate import EVERY_MIN, FALSE_ALARMS, RULES
+from monitoring.intervals import Estimate
 from monitoring.provider_health import (
     KINDS,
     Finding,
     Objectives,
     ProviderHealth,
-    Share,
     findings,
     health,
     window_start_ms,
@@ -272,7 +272,7 @@ def markdown(seen: Watch) -> str:
     return "\n".join(lines)
 
 
-def _marked(share: Share | None, objectives: Objectives, *, interval: bool = True) -> str | None:
+def _marked(share: Estimate | None, objectives: Objectives, *, interval: bool = True) -> str | None:
     """A share, marked when it is below the objective."""
     if share is None:
         return None
@@ -280,7 +280,7 @@ def _marked(share: Share | None, objectives: Objectives, *, interval: bool = Tru
     return f"{BELOW} {shown}" if share.value < objectives.share else shown
 
 
-def _share(share: Share | None) -> str | None:
+def _share(share: Estimate | None) -> str | None:
     """A share with its 95 % interval."""
     return None if share is None else f"{share.value:.4f} ({share.low:.4f} to {share.high:.4f})"
 

@@ -16,6 +16,7 @@ from typing import Final, Literal
 import numpy as np
 
 from monitoring.burn_rate import WINDOW_MIN, Burn, Floats, burn
+from monitoring.intervals import Estimate, wilson
 from registry.alarms import SEVERITIES, Severity
 from registry.errors import JsonValue
 from registry.money.prices import format_usd
@@ -39,8 +40,6 @@ FAILURES: Final = frozenset(
 """Provider errors for which the provider, or our account there, is to blame."""
 FAIR_BUCKET: Final = bucket_of(1.0)
 """Time-outs up to here are the caller's."""
-Z: Final = 1.959964
-"""Two-sided 95 %."""
 
 Kind = Literal["provider-availability", "provider-latency"]
 KINDS: Final[tuple[Kind, ...]] = ("provider-availability", "provider-latency")
@@ -58,16 +57,6 @@ class Objectives:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A share with its two-sided 95 % interval (Wilson 1927), which takes attempts as independent."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderHealth:
     """One provider and model in one period."""
 
@@ -79,9 +68,9 @@ class ProviderHealth:
     cancelled: int
     failed: Mapping[str, int]
     """Failures that count, by kind, the most frequent first."""
-    available: Share | None
+    available: Estimate | None
     """None when no attempt counts."""
-    in_time: Share | None
+    in_time: Estimate | None
     """None without answers."""
     p50_s: float | None
     """Of whole answers; the upper edge of the bucket, at most 26 % above the value. None without one."""
@@ -110,14 +99,6 @@ class Finding:
     lasts: bool
     """Leave an alarm open."""
     details: Mapping[str, JsonValue]
-
-
-def wilson(hits: int, n: int) -> Share:
-    """The share hits / n with its interval; n at least 1."""
-    share = hits / n
-    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-    return Share(value=share, low=max(0.0, min(middle - half, share)), high=min(1.0, max(middle + half, share)), n=n)
 
 
 def health(sums: Iterable[AttemptSum], objectives: Objectives) -> tuple[ProviderHealth, ...]:

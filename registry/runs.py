@@ -8,12 +8,14 @@ Everything small goes in one call and no trace is written: traces are queued, an
 # pyright: basic
 # mlflow's annotations are partial, and strict mode would report its modules rather than ours.
 
+import hashlib
 import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -31,6 +33,13 @@ LINKED_PROMPTS_TAG = "mlflow.linkedPrompts"
 EXPERIMENTS_OF_PROMPT_TAG = "_mlflow_experiment_ids"
 """Where MLflow keeps in which experiments a prompt appears (its page «Prompts» beside the runs)."""
 TABLES_TAG = "mlflow.loggedArtifacts"
+SERIES_TAG = "assay.series"
+"""What a lasting run follows; one run of an experiment for each."""
+STEPS_TAG = "assay.steps"
+"""Of a lasting run: JSON, step → digest of the metrics that were written for it last."""
+STEPS_MAX = 150
+"""Newest steps that are kept in mind: a tag has room for no more."""
+DIGEST_HEX = 16
 
 Row = Mapping[str, JsonValue]
 
@@ -94,6 +103,43 @@ class Runs:
         Raises:
             RunsUnavailable: MLflow is down or refuses; a run that was begun is marked as failed where possible.
         """
+        with self._client(report.name) as client:
+            experiment = self._experiment_id(client)
+            run = client.create_run(experiment, start_time=self._now_ms(), run_name=report.name)
+            return self._write(client, run.info, report, self._metrics(report.metrics, 0))
+
+    def log_steps(self, series: str, report: RunReport, steps: Mapping[int, Mapping[str, float]]) -> LoggedRun:
+        """Go on with the one run that follows something over time, or begin it.
+
+        A step whose metrics are as they were is not written again; of one that changed MLflow keeps both, and the
+        newer one counts. When nothing changed, nothing is written.
+
+        Args:
+            series: what the run follows, without quotes, e.g. `insights/3`.
+            report: as for `log`; parameters never change, tables and files replace those of before.
+            steps: step → metrics; the newest STEPS_MAX are taken.
+
+        Raises:
+            RunsUnavailable: MLflow is down or refuses; what it took is not written again the next time.
+        """
+        with self._client(report.name) as client:
+            experiment = self._experiment_id(client)
+            found = client.search_runs([experiment], f"tags.`{SERIES_TAG}` = '{series}'", max_results=1)
+            tags = {SERIES_TAG: series}
+            now = self._now_ms()
+            run = found[0] if found else client.create_run(experiment, now, tags, run_name=report.name)
+            digests = {str(step): _digest(steps[step]) for step in sorted(steps)[-STEPS_MAX:]}
+            written = json.loads(run.data.tags.get(STEPS_TAG, "{}"))
+            changed = [int(step) for step, digest in digests.items() if written.get(step) != digest]
+            if not changed:
+                return self._logged(run.info)
+            metrics = [metric for step in changed for metric in self._metrics(steps[step], step)]
+            report = replace(report, tags={**report.tags, STEPS_TAG: json.dumps(digests, separators=(",", ":"))})
+            return self._write(client, run.info, report, metrics)
+
+    @contextmanager
+    def _client(self, what: str):  # noqa: ANN202 - a MlflowClient, imported late
+        """MLflow's client for one run, with its errors as ours."""
         self._require_server()
         # Here, because it takes seconds and only flows need it.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -103,21 +149,23 @@ class Runs:
         from mlflow import MlflowClient  # noqa: PLC0415
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-        client = MlflowClient(tracking_uri=self._url, registry_uri=self._url)
         try:
-            experiment = self._experiment_id(client)
-            run = client.create_run(experiment, start_time=self._now_ms(), run_name=report.name)
-            run_id = run.info.run_id
-            try:
-                self._fill(client, run_id, report)
-                self._show_prompt_beside(client, report.prompt[0], experiment)
-            except BaseException:  # the run is ended, and the error raised on
-                client.set_terminated(run_id, "FAILED", end_time=self._now_ms())
-                raise
-            client.set_terminated(run_id, "FINISHED", end_time=self._now_ms())
+            yield MlflowClient(tracking_uri=self._url, registry_uri=self._url)
         except (MlflowException, OSError) as error:
-            raise RunsUnavailable(f"MLflow did not take the run {report.name!r}: {error}") from error
-        return LoggedRun(id=run_id, url=f"{self._shown_url}/#/experiments/{experiment}/runs/{run_id}")
+            raise RunsUnavailable(f"MLflow did not take the run {what!r}: {error}") from error
+
+    def _write(self, client, info, report: RunReport, metrics) -> LoggedRun:  # noqa: ANN001 - mlflow's, imported late
+        try:
+            self._fill(client, info.run_id, report, metrics)
+            self._show_prompt_beside(client, report.prompt[0], info.experiment_id)
+        except BaseException:  # the run is ended, and the error raised on
+            client.set_terminated(info.run_id, "FAILED", end_time=self._now_ms())
+            raise
+        client.set_terminated(info.run_id, "FINISHED", end_time=self._now_ms())
+        return self._logged(info)
+
+    def _logged(self, info) -> LoggedRun:  # noqa: ANN001 - as above
+        return LoggedRun(id=info.run_id, url=f"{self._shown_url}/#/experiments/{info.experiment_id}/runs/{info.run_id}")
 
     def _require_server(self) -> None:
         """Ask first: mlflow's own client would try a dead server for minutes."""
@@ -141,14 +189,15 @@ class Runs:
                     raise
         return found.experiment_id
 
-    def _fill(self, client, run_id: str, report: RunReport) -> None:  # noqa: ANN001 - as above
-        from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag  # noqa: PLC0415
+    def _metrics(self, values: Mapping[str, float], step: int):  # noqa: ANN202 - a list of Metric, imported late
+        from mlflow.entities import Metric  # noqa: PLC0415
 
         now = self._now_ms()
-        metrics = [
-            Metric(name.replace("@", "_at_"), value, now, 0)
-            for name, value in list(report.metrics.items())[:METRICS_MAX]
-        ]
+        return [Metric(name.replace("@", "_at_"), value, now, step) for name, value in values.items()]
+
+    def _fill(self, client, run_id: str, report: RunReport, metrics) -> None:  # noqa: ANN001 - as above
+        from mlflow.entities import Dataset, DatasetInput, Param, RunTag  # noqa: PLC0415
+
         parameters = [
             Param(name, value[:VALUE_CHARS_MAX]) for name, value in list(report.parameters.items())[:PARAMETERS_MAX]
         ]
@@ -159,7 +208,9 @@ class Runs:
             "mlflow.note.content": report.description,
         }
         tagged = [RunTag(name, value[:VALUE_CHARS_MAX]) for name, value in tags.items() if value]
-        client.log_batch(run_id, metrics=metrics, params=parameters, tags=tagged)
+        for start in range(METRICS_MAX, len(metrics), METRICS_MAX):
+            client.log_batch(run_id, metrics=metrics[start : start + METRICS_MAX])
+        client.log_batch(run_id, metrics=metrics[:METRICS_MAX], params=parameters, tags=tagged)
         if report.dataset is not None:
             name, sha256 = report.dataset
             source = json.dumps({"name": name, "sha256": sha256})
@@ -183,6 +234,10 @@ class Runs:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _digest(metrics: Mapping[str, float]) -> str:
+    return hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:DIGEST_HEX]
 
 
 def linked_prompt(name: str, version: int) -> str:

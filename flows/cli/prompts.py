@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.prompt_performance import performance
+
 app = typer.Typer(name="prompts", help="Write, check, compare and promote prompt versions.", no_args_is_help=True)
+app.command()(performance)
 
 File = Annotated[Path, typer.Argument(help="A prompt as YAML.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
