@@ -13,12 +13,12 @@ from rich.text import Text
 
 from flows.cli import console
 from registry.prompts.evidence import Evidence
-from registry.prompts.lint import LintFinding, lint
+from registry.prompts.lint import LintFinding, lint, sections
 from registry.prompts.policy import Policy
 from registry.prompts.promotion import PromotionRefused
 from registry.prompts.promotion_records import Promotion
 from registry.prompts.publishing import PromptSummary, Pushed
-from registry.prompts.schema import to_yaml
+from registry.prompts.schema import PromptTemplate, to_yaml
 from registry.prompts.versions import PromotedVersion
 
 CONTEXT_LINES = 3
@@ -44,6 +44,21 @@ def pushed_document(pushed: Pushed) -> dict[str, Any]:
 def finding_rows(findings: Sequence[LintFinding]) -> list[dict[str, Any]]:
     """Findings, for machines."""
     return [asdict(finding) for finding in findings]
+
+
+def section_rows(template: PromptTemplate) -> list[dict[str, Any]]:
+    """Estimated tokens of each message, for machines."""
+    return [asdict(section) for section in sections(template)]
+
+
+def print_sections(template: PromptTemplate) -> None:
+    """Estimated tokens of each message, for people."""
+    rows = (
+        (number, each.role, each.fixed_tokens, each.cacheable_tokens, each.data_tokens_max)
+        for number, each in enumerate(sections(template), start=1)
+    )
+    columns = ("message", "role", "fixed", "of which cacheable", "data at most")
+    console.print_table("Tokens, estimated", columns, rows)
 
 
 def print_findings(findings: Sequence[LintFinding]) -> None:

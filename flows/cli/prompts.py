@@ -48,7 +48,7 @@ def push(
 
 @app.command()
 def lint(file: File, as_json: Json = False) -> None:
-    """Check a prompt file; an error ends with 1, warnings do not."""
+    """Check a prompt file and estimate its tokens a message; an error ends with 1, warnings do not."""
     from flows.cli import console, prompt_output
     from registry.prompts.lint import lint as find
     from registry.prompts.schema import load_template
@@ -57,8 +57,10 @@ def lint(file: File, as_json: Json = False) -> None:
     findings = find(template)
     sound = all(finding.severity != "error" for finding in findings)
     if as_json:
-        console.print_json({"name": template.name, "ok": sound, "findings": prompt_output.finding_rows(findings)})
+        document = {"name": template.name, "ok": sound, "findings": prompt_output.finding_rows(findings)}
+        console.print_json({**document, "sections": prompt_output.section_rows(template)})
     else:
+        prompt_output.print_sections(template)
         prompt_output.print_findings(findings)
         typer.echo(f"{template.name}: {'sound' if sound else 'may not be promoted'}")
     if not sound:

@@ -28,6 +28,40 @@ class LintFinding:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One message of a prompt and what it may cost, in estimated tokens."""
+
+    role: str
+    fixed_tokens: int
+    """Of its own wording, in every call."""
+    cacheable_tokens: int
+    """Of these, those that stand before the first variable of the whole prompt."""
+    data_tokens_max: int
+    """Most that its variables may add."""
+
+
+def sections(template: PromptTemplate) -> tuple[Section, ...]:
+    """The messages in order, with their estimated tokens: what is fixed, what a vendor can cache, what data may add."""
+    found: list[Section] = []
+    stable = True
+    for turn in template.turns:
+        first = PLACEHOLDER.search(turn.content)
+        before = turn.content if first is None else turn.content[: first.start()]
+        names = (match.group(1) for match in PLACEHOLDER.finditer(turn.content))
+        limits = (template.variables[name].max_chars for name in names if name in template.variables)
+        found.append(
+            Section(
+                role=turn.role,
+                fixed_tokens=_tokens(len(PLACEHOLDER.sub("", turn.content))),
+                cacheable_tokens=_tokens(len(before)) if stable else 0,
+                data_tokens_max=_tokens(sum(limits)),
+            )
+        )
+        stable = stable and first is None
+    return tuple(found)
+
+
 def lint(template: PromptTemplate) -> tuple[LintFinding, ...]:
     """All findings, errors first; empty for a clean template."""
     found = [finding for rule in _RULES for finding in rule(template)]
@@ -127,10 +161,14 @@ def _unmarked_data(template: PromptTemplate) -> Iterator[LintFinding]:
 
 
 def _long(template: PromptTemplate) -> Iterator[LintFinding]:
-    for number, turn in enumerate(template.turns, start=1):
-        tokens = int(len(PLACEHOLDER.sub("", turn.content)) * TOKENS_PER_CHAR)
+    for number, section in enumerate(sections(template), start=1):
+        tokens = section.fixed_tokens
         if tokens > STATIC_TOKENS_MAX:
-            yield _warning("long-section", f"message {number} ({turn.role}) has about {tokens} tokens of fixed text")
+            yield _warning("long-section", f"message {number} ({section.role}) has about {tokens} tokens of fixed text")
+
+
+def _tokens(chars: int) -> int:
+    return int(chars * TOKENS_PER_CHAR)
 
 
 def _data_names(template: PromptTemplate, content: str) -> list[str]:

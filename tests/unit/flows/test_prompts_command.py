@@ -55,8 +55,19 @@ def run_json(*arguments: object, code: int = 0) -> Any:
 
 def test_lint_passes_a_sound_file() -> None:
     """A sound prompt ends with 0 and says so."""
-    assert run("lint", SHIPPED) == "insights: sound\n"
-    assert run_json("lint", SHIPPED) == {"name": "insights", "ok": True, "findings": []}
+    assert run("lint", SHIPPED).endswith("insights: sound\n")
+    document = run_json("lint", SHIPPED)
+    assert (document["name"], document["ok"], document["findings"]) == ("insights", True, [])
+
+
+def test_lint_shows_the_tokens_of_each_message() -> None:
+    """What is fixed, what a vendor can cache and what data may add stands there for every message."""
+    assert "of which cacheable" in run("lint", SHIPPED)
+    system, user = run_json("lint", SHIPPED)["sections"]
+    assert (system["role"], system["data_tokens_max"]) == ("system", 0)
+    assert system["cacheable_tokens"] == system["fixed_tokens"] > 100
+    assert (user["role"], user["data_tokens_max"]) == ("user", (10 + 24_000 + 12_000 + 4_000) // 4)
+    assert 0 < user["cacheable_tokens"] < user["fixed_tokens"]
 
 
 def test_lint_ends_with_1_on_an_error(tmp_path: Path) -> None:
