@@ -45,6 +45,10 @@ class PromptStore(Protocol):
         """The version that the alias points at now, whether or not it may serve."""
         ...
 
+    async def fetch_version(self, name: str, version: int) -> PromotedVersion:
+        """A version by its number."""
+        ...
+
     async def of_record(self, record: Promotion) -> PromotedVersion:
         """The version that a record names: from disk, else from MLflow."""
         ...

@@ -58,6 +58,8 @@ class Services:
     """The parts of one process, built and connected."""
 
     settings: ServingSettings
+    policies: Mapping[str, Policy]
+    """By use case, as they were when the process started."""
     database: Database
     access: Access
     insights: Insights
@@ -211,6 +213,7 @@ def _connect(
     )
     return Services(
         settings=settings,
+        policies=policies,
         database=database,
         access=Access(Keys(database), Tenants(database)),
         insights=insights,

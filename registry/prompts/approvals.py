@@ -14,7 +14,7 @@ from typing import Literal
 from sqlalchemy import select
 
 from registry.database import Database
-from registry.errors import Conflict, JsonValue
+from registry.errors import Conflict, JsonValue, Refused
 from registry.prompts.evidence import ANY_MODEL, Evidence, evidence_for, record_evidence
 from registry.prompts.policy import Requirement
 from registry.prompts.versions import PromotedVersion
@@ -122,6 +122,16 @@ def require_room(database: Database, version: PromotedVersion, word: Word) -> No
             f"{word.by!r} has given {WORDS_MAX} words of kind {word.kind!r} for {version.name}/{version.version}; "
             "that is the limit for one content"
         )
+
+
+def require_not_author(database: Database, version: PromotedVersion, word: Word) -> None:
+    """Refuse the approval of somebody who wrote the content: it would never count.
+
+    Raises:
+        Refused: another person has to approve.
+    """
+    if person(word.by) in {person(author) for author in authors_of(database, version.name, version.content_hash).known}:
+        raise Refused(f"{word.by!r} wrote {version.name}/{version.version}; another person has to approve it")
 
 
 def said_by(word: Evidence) -> str:

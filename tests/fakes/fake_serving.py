@@ -20,7 +20,13 @@ from registry.database import Database
 from registry.embedding import DIMENSIONS, Embedder
 from registry.errors import AssayError
 from registry.messages import Completion, CompletionRequest, Delta, StreamEvent, Usage
-from registry.prompts.promotion_records import Promotion, ServingModel, write_promotion
+from registry.prompts.promotion_records import (
+    Promotion,
+    ServingModel,
+    revoke_promotions,
+    valid_promotions,
+    write_promotion,
+)
 from registry.prompts.schema import PromptTemplate, Variable, content_hash
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 
@@ -156,6 +162,14 @@ class FakePromptStore:
             raise PromptNotFound(f"no prompt {name!r}")
         return self.versions[name, alias]
 
+    async def fetch_version(self, name: str, version: int) -> PromotedVersion:
+        """The version by its number."""
+        if self.error is not None:
+            raise self.error
+        if version not in self.numbered or self.numbered[version].name != name:
+            raise PromptNotFound(f"no prompt {name!r} version {version}")
+        return self.numbered[version]
+
     async def of_record(self, record: Promotion) -> PromotedVersion:
         """The version from disk, else by its number."""
         kept = self.kept(record)
@@ -204,6 +218,12 @@ def prove(
             expires_ms=expires_ms,
         )
         write_promotion(database, record)
+
+
+def withdraw(database: Database, version: PromotedVersion) -> None:
+    """End every record of the version's prompt and alias."""
+    records = valid_promotions(database, version.name, version.alias, 2_000)
+    revoke_promotions(database, [record.id for record in records], 2_000)
 
 
 def prompt_version(version: int = 1, wording: str = "Answer.", **variables: Variable) -> PromotedVersion:
