@@ -1,8 +1,9 @@
 """The real object graph of the API on a registry of the test's own, with fakes at the rim."""
 
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fakes.fake_serving import (
 )
 
 from registry.database import Database
+from registry.prompts.versions import PromotedVersion
 from registry.tenants import Keys, Tenants
 from serving.app import create_app
 from serving.settings import ServingSettings
@@ -36,6 +38,14 @@ class Api:
     provider: FakeProvider
     prompts: FakePromptStore
     home: Path
+    moments: Iterator[int] = field(default_factory=lambda: count(2_000))
+
+    async def prove(self, version: PromotedVersion, *models: tuple[str, str]) -> None:
+        """Let a version through, with these models beside the API's own, and have it served."""
+        own = (self.provider.name, self.provider.model)
+        self.prompts.versions[version.name, version.alias] = version
+        prove(self.services.database, version, models=[own, *models], at_ms=next(self.moments))
+        await self.services.prompts.refresh()
 
     def as_(self, who: str, **headers: str) -> dict[str, str]:
         """Headers of a caller."""

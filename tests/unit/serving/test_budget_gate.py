@@ -1,9 +1,11 @@
 """One call and its max_cost_usd."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
+from fakes.fake_serving import prompt_version
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +52,14 @@ def test_the_dearest_provider_of_the_chain_counts() -> None:
     assert gate("cheap", "dear").admit(request(), limit).max_output_tokens == 100
 
 
+def test_a_provider_that_may_not_answer_does_not_count() -> None:
+    """What the prompt version was not proven with is not asked, whatever it would cost."""
+    asked = replace(request(), models=frozenset({("cheap", "m")}))
+    limit = 1_000 * prompt_tokens(request()) + 4_000 * 100
+    assert gate("cheap", "dear").admit(asked, limit) == asked
+    assert gate("dear").admit(asked, 0) == asked
+
+
 def test_too_little_money_is_refused_with_an_estimate() -> None:
     """Below a useful answer the call is refused and says what it would take."""
     with pytest.raises(BudgetExceeded) as refusal:
@@ -67,6 +77,7 @@ async def test_an_unpriced_model_is_our_failure_not_the_callers(filled: Any, mon
     """503, and the outcome is `failed`."""
     unpriced = BudgetGate([PricedModel("openai", "no-such-model")])
     monkeypatch.setattr(filled.services.insights, "_gate", unpriced)
+    await filled.prove(prompt_version(), ("openai", "no-such-model"))
     answer = await filled.ask()
     assert (answer.status_code, answer.json()["code"]) == (503, "unpriced-model")
     assert filled.audit()[-1]["status"] == "failed"
@@ -90,6 +101,7 @@ async def test_a_call_over_its_budget_is_refused_before_a_provider_is_asked(
 ) -> None:
     """402 with limit and estimate; the model is not asked, the refusal is audited."""
     monkeypatch.setattr(filled.services.insights, "_gate", gate("dear"))
+    await filled.prove(prompt_version(), ("dear", "m"))
     answer = await filled.ask(max_cost_usd="0.000001")
     assert (answer.status_code, answer.json()["code"]) == (402, "budget-exceeded")
     assert answer.json()["limit_usd"] == "0.000001000"

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from fakes.fake_serving import FACT, prompt_version
+from fakes.fake_serving import FACT, prompt_version, withdraw
 
 from registry.errors import Unavailable
 from registry.prompts.schema import Variable
@@ -24,7 +24,7 @@ async def test_an_answer_is_cited_priced_and_sealed(filled: Any) -> None:
         "claims": None,
         "passages": None,
         "abstained": False,
-        "prompt": {"name": "insights", "version": 1, "alias": "production", "arm": None},
+        "prompt": {"name": "insights", "version": 1, "alias": "production", "arm": None, "experiment": None},
         "provider": {"name": "scripted", "model": "scripted", "asked_model": "scripted", "attempts": 1},
         "usage": {
             "input": 100,
@@ -115,7 +115,7 @@ async def test_an_unknown_use_case_is_refused_and_audited(filled: Any) -> None:
 
 async def test_nothing_promoted_is_said_plainly(filled: Any) -> None:
     """Without a promoted version the answer is prompt-not-found."""
-    filled.prompts.versions.clear()
+    withdraw(filled.services.database, prompt_version())
     await filled.services.prompts.refresh()
     answer = await filled.ask()
     assert (answer.status_code, answer.json()["code"]) == (404, "prompt-not-found")
@@ -184,8 +184,7 @@ async def test_a_prompt_that_wants_less_gets_less(filled: Any) -> None:
         question=Variable(type="string", max_chars=4_000),
         passages=Variable(type="passages", max_chars=60),
     )
-    filled.prompts.versions["insights", "production"] = small
-    await filled.services.prompts.refresh()
+    await filled.prove(small)
     answer = (await filled.ask()).json()
     assert answer["prompt"]["version"] == 2
     assert len(answer["passages"]) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.fake_serving import prompt_version, withdraw
 
 from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.tenants import Keys, Role
@@ -45,7 +46,7 @@ async def test_mlflow_down_with_a_last_good_prompt_stays_ready(api: Any) -> None
 
 async def test_mlflow_down_without_any_prompt_is_not_ready(api: Any) -> None:
     """With nothing to serve and nobody to ask, the process is not ready."""
-    api.prompts.versions.clear()
+    withdraw(api.services.database, prompt_version())
     await api.services.prompts.refresh()
     api.prompts.error = MlflowUnavailable("down")
     await api.services.prompts.refresh()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fakes.fake_serving import FakeProvider, StalledProvider
+from fakes.fake_serving import FakeProvider, StalledProvider, prompt_version
 
 from registry.audit.log import ENTRY_BYTES_MAX
 from registry.insights import Question
@@ -56,14 +56,15 @@ def priced(filled: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return filled
 
 
-def chain(api: Any, monkeypatch: pytest.MonkeyPatch, *providers: FakeProvider) -> None:
-    """Put these providers in place of the API's own."""
+async def chain(api: Any, monkeypatch: pytest.MonkeyPatch, *providers: FakeProvider) -> None:
+    """Put these providers in place of the API's own, the prompt proven with each."""
+    await api.prove(prompt_version(), *((each.name, each.model) for each in providers))
     monkeypatch.setattr(api.services.insights._asking, "_complete", Chain(providers).complete)
 
 
 async def test_a_failed_attempt_is_in_the_insight(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Usage and cost are those of all attempts, each at the price of its own model."""
-    chain(priced, monkeypatch, FailingProvider(WASTED), priced.provider)
+    await chain(priced, monkeypatch, FailingProvider(WASTED), priced.provider)
     answer = (await priced.ask()).json()
     assert answer["provider"] == {"name": "scripted", "model": "scripted", "asked_model": "scripted", "attempts": 2}
     assert answer["usage"] == {**NOTHING_USED, "input": 110, "output": 25}
@@ -72,7 +73,7 @@ async def test_a_failed_attempt_is_in_the_insight(priced: Any, monkeypatch: pyte
 
 async def test_a_failed_attempt_is_in_the_outcome(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The audit entry has the totals and, attempt by attempt, model, tokens and cost."""
-    chain(priced, monkeypatch, FailingProvider(WASTED), priced.provider)
+    await chain(priced, monkeypatch, FailingProvider(WASTED), priced.provider)
     await priced.ask()
     body = priced.audit()[-1]["body"]
     assert (body["usage"]["input"], body["cost_nano_usd"]) == (110, 1_620)
@@ -86,7 +87,7 @@ async def test_a_failed_attempt_is_in_the_outcome(priced: Any, monkeypatch: pyte
 
 async def test_a_call_without_an_answer_says_what_it_spent(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nobody answers, the failed outcome still has tokens and cost, and the problem says who was tried."""
-    chain(priced, monkeypatch, FailingProvider(WASTED), FailingProvider(Overloaded("5xx")))
+    await chain(priced, monkeypatch, FailingProvider(WASTED), FailingProvider(Overloaded("5xx")))
     answer = await priced.ask()
     outcome = priced.audit()[-1]
     assert (answer.status_code, outcome["status"], outcome["body"]["code"]) == (503, "failed", "providers-unavailable")
@@ -96,7 +97,7 @@ async def test_a_call_without_an_answer_says_what_it_spent(priced: Any, monkeypa
 
 async def test_metrics_count_each_model(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens and money of a failed attempt are counted under its provider and the model that was asked for."""
-    chain(priced, monkeypatch, FailingProvider(WASTED), priced.provider)
+    await chain(priced, monkeypatch, FailingProvider(WASTED), priced.provider)
     await priced.ask()
     text = priced.services.metrics.render().decode()
     assert 'assay_cost_nano_usd_total{model="first",provider="failing"} 1500.0' in text
@@ -107,7 +108,7 @@ async def test_what_a_first_provider_used_is_not_lost_at_the_deadline(
     priced: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the time is over while the second one works, the outcome has both: one counted, one estimated."""
-    chain(priced, monkeypatch, FailingProvider(WASTED), StalledProvider())
+    await chain(priced, monkeypatch, FailingProvider(WASTED), StalledProvider())
     answer = await priced.ask(deadline_s=0.2)
     outcome = priced.audit()[-1]
     assert (answer.json()["code"], outcome["status"]) == ("deadline-exceeded", "deadline-exceeded")
@@ -125,7 +126,7 @@ async def test_what_a_first_provider_used_is_not_lost_at_the_deadline(
 async def test_a_cancelled_call_is_paid_for(priced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that gives up leaves the bill of what was used."""
     stalled = StalledProvider()
-    chain(priced, monkeypatch, FailingProvider(WASTED), stalled)
+    await chain(priced, monkeypatch, FailingProvider(WASTED), stalled)
     call = asyncio.create_task(priced.services.insights.answer(Question(question="return rate?"), CALLER))
     await stalled.asked.wait()
     call.cancel()
@@ -142,7 +143,7 @@ async def test_a_bill_that_cannot_be_priced_hides_no_failure(filled: Any, monkey
         raise UnpricedModel("nobody knows")
 
     monkeypatch.setattr(filled.services.insights._asking, "_price", unpriced)
-    chain(filled, monkeypatch, FailingProvider(WASTED))
+    await chain(filled, monkeypatch, FailingProvider(WASTED))
     assert (await filled.ask()).json()["code"] == "providers-unavailable"
     assert filled.audit()[-1]["status"] == "failed"
 
