@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 
@@ -16,7 +17,9 @@ from flows.evaluation_outcome import Outcome, conclude, document, markdown
 from flows.prompt_evaluation import Answered, Order, Prepared, answer, prepare
 from flows.wiring import EvaluationServices, evaluation_services, measured_alone
 from registry.datasets import Split
-from registry.errors import JsonValue
+from registry.errors import AssayError, InvalidInput, JsonValue
+from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.verdicts import show_standing
 from registry.prompts.versions import PromotedVersion
 from registry.runs import Runs, RunsUnavailable
 from serving.settings import ServingSettings
@@ -38,6 +41,7 @@ async def evaluate_prompt(
     against: str | None = None,
     resume: str | None = None,
     provider: str | None = None,
+    model: str | None = None,
 ) -> dict[str, JsonValue]:
     """Evaluate a prompt version on a ground truth and store the verdict as evidence.
 
@@ -49,6 +53,7 @@ async def evaluate_prompt(
         against: NAME/VERSION to compare with; none: the version in production, if it has another content.
         resume: id of a stopped evaluation to go on with.
         provider: who answers, alone; none: the first of ASSAY_PROVIDERS.
+        model: which of its models has to answer; none: the one that the settings name.
 
     Raises:
         AssayError: something is missing or down; what was answered is kept under the id that the log names.
@@ -64,6 +69,7 @@ async def evaluate_prompt(
         resume=resume,
     )
     async with evaluation_services(settings) as services:
+        _require_model(services, model)
         prepared = await prepare(order, services, settings.home)
         get_run_logger().info("evaluation %s: %d questions to %s", prepared.id, len(prepared.rows), order.provider)
         try:
@@ -72,8 +78,20 @@ async def evaluate_prompt(
             outcome = await _conclude(prepared, candidate, baseline, services)
         except (EvaluationStopped, RunsUnavailable) as error:
             raise type(error)(f"{error.message}; the answers so far are kept: resume {prepared.id}") from error
+        if outcome.evidence is not None:
+            await _tell(outcome, services)
     await _show(outcome)
     return document(outcome)
+
+
+def _require_model(services: EvaluationServices, model: str | None) -> None:
+    """Stop before money is spent on evidence about another model than the one that serves."""
+    asked = services.services.providers.vendors[0]
+    if model is not None and asked.model != model:
+        raise InvalidInput(
+            f"{asked.name} would answer with {asked.model!r} here, and those who serve said {model!r}; "
+            "give both the same settings and start both again"
+        )
 
 
 @task(name="answer", task_run_name="answer with {version.name}/{version.version}", cache_policy=NO_CACHE)
@@ -92,6 +110,21 @@ async def _conclude(
     """Rule, log the MLflow run, store the evidence; off the loop, because MLflow's client blocks."""
     runs = Runs(services.services.settings.mlflow_access)
     return await asyncio.to_thread(conclude, prepared, candidate, baseline, services, runs)
+
+
+@task(name="tell", cache_policy=NO_CACHE)
+async def _tell(outcome: Outcome, services: EvaluationServices) -> None:
+    """Write on the version's page in MLflow how it stands now; the evidence counts without it, too."""
+    settings, database = services.services.settings, services.services.database
+    rest, version = MlflowRest(settings.mlflow_access), outcome.candidate.version
+    try:
+        await show_standing(
+            rest, database, outcome.prepared.policy, version, mlflow_url=settings.mlflow_url, now=time.time()
+        )
+    except AssayError as error:
+        get_run_logger().warning("the version's page does not show the verdict: %s", error.message)
+    finally:
+        await rest.aclose()
 
 
 async def _show(outcome: Outcome) -> None:

@@ -3,10 +3,15 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from flows.settings import FlowSettings
 from monitoring.burn_rate import EVERY_MIN
+from serving.candidate_announcer import EVENT
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
 
 POOL = "assay"
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,7 +28,9 @@ class Deployment:
     description: str
     parameters: dict[str, Any]
     every: timedelta | None = None
-    """How often it runs by the clock, one run at a time; None: by hand only."""
+    """How often it runs by the clock, one run at a time; None: by hand, or when `event` comes."""
+    event: str | None = None
+    """It runs when this event comes, one run at a time, and takes `prompt` from its payload's `reference`."""
 
 
 DEPLOYMENTS: tuple[Deployment, ...] = (
@@ -32,6 +39,13 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         entrypoint="flows.evaluate_prompt.evaluate_prompt",
         description="Evaluate a prompt version on a ground truth and store the verdict as evidence.",
         parameters={"prompt": "insights@candidate", "dataset": "sample"},
+    ),
+    Deployment(
+        name="evaluate-candidate",
+        entrypoint="flows.evaluate_candidate.evaluate_candidate",
+        description="Evaluate a new candidate with every model that serves; its page in MLflow shows the verdict.",
+        parameters={"prompt": "insights@candidate"},
+        event=EVENT,
     ),
     Deployment(
         name="watch-providers",
@@ -69,9 +83,10 @@ async def deploy(prefect_url: str) -> None:
             if wanted.every:
                 schedule = IntervalSchedule(interval=wanted.every, anchor_date=ANCHOR)
                 clock = [DeploymentScheduleCreate(schedule=schedule)]
-            # After a pause Prefect starts every run that it missed: all but one of them end at once.
-            one = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW) if clock else None
-            await client.create_deployment(
+            # After a pause Prefect starts every run that it missed: all but one of them end at once. Events queue up.
+            strategy = ConcurrencyLimitStrategy.CANCEL_NEW if clock else ConcurrencyLimitStrategy.ENQUEUE
+            alone = clock is not None or wanted.event is not None
+            deployment = await client.create_deployment(
                 flow_id=await client.create_flow(flow),
                 name=wanted.name,
                 entrypoint=wanted.entrypoint,
@@ -80,10 +95,39 @@ async def deploy(prefect_url: str) -> None:
                 parameter_openapi_schema=flow.parameters.model_dump(),
                 work_pool_name=POOL,
                 schedules=clock,
-                concurrency_limit=1 if clock else None,
-                concurrency_options=one,
+                concurrency_limit=1 if alone else None,
+                concurrency_options=ConcurrencyOptions(collision_strategy=strategy) if alone else None,
                 enforce_parameter_schema=True,
             )
+            if wanted.event is not None:
+                await _run_on_event(client, wanted, deployment)
+
+
+async def _run_on_event(client: "PrefectClient", wanted: Deployment, deployment: UUID) -> None:
+    """Create or update the automation that runs a deployment; one that a person switched off stays off."""
+    from prefect.events.actions import ActionTypes, RunDeployment  # noqa: PLC0415 - as in `deploy`
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture  # noqa: PLC0415
+
+    reference = {"__prefect_kind": "jinja", "template": "{{ event.payload.reference }}"}
+    parameters = {**wanted.parameters, "prompt": reference}
+    run: list[ActionTypes] = [
+        RunDeployment(source="selected", deployment_id=deployment, parameters=parameters, job_variables=None)
+    ]
+    name = f"{wanted.name} when {wanted.event}"
+    known = await client.read_automations_by_name(name)
+    automation = AutomationCore(
+        name=name,
+        description=wanted.description,
+        enabled=known[0].enabled if known else True,
+        trigger=EventTrigger(expect={wanted.event or ""}, posture=Posture.Reactive, threshold=1, within=timedelta(0)),
+        actions=run,
+    )
+    if not known:
+        await client.create_automation(automation)
+        return
+    await client.update_automation(known[0].id, automation)
+    for extra in known[1:]:  # two that made it at once
+        await client.delete_automation(extra.id)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,255 @@
+"""What came of a version's evaluations, written where its author looks: on the version's page in MLflow.
+
+A paragraph in the description, between `[assay]` and `[/assay]`, and tags beginning with `assay.`. Both are for people:
+no decision reads them, and who changes them by hand changes nothing else.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from registry.database import Database
+from registry.prompts.decision import Case, Decision, decide
+from registry.prompts.evidence import AGAINST, Evidence
+from registry.prompts.mlflow_rest import Json, MlflowRest
+from registry.prompts.policy import Policy, Requirement
+from registry.prompts.promotion import case_of, record_lint
+from registry.prompts.promotion_records import ServingModel, told_serving_models
+from registry.prompts.versions import PromotedVersion
+
+EVALUATION = "evaluation"
+VERDICT_TAG = "assay.verdict"
+"""PASS, FAIL, UNDERPOWERED or NONE over the chain; `assay.verdict.PROVIDER` for each model."""
+PROMOTABLE_TAG = "assay.promotable"
+RUN_TAG = "assay.run"
+"""Page of the newest run; `assay.run.PROVIDER` for each model."""
+OURS = (VERDICT_TAG, PROMOTABLE_TAG, RUN_TAG)
+NONE = "NONE"
+BEGIN, END = "[assay]", "[/assay]"
+DESCRIPTION_CHARS_MAX = 5_000
+"""MLflow's own limit."""
+BLOCK_CHARS_MIN = 200
+"""Where people's words leave less room than this, only the tags tell."""
+SENTENCES_MAX = 8
+"""Missing things shown; the command line shows all."""
+DAY_MS = 86_400_000
+_BLOCK = re.compile(r"\s*" + re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the page of a version is to show."""
+
+    name: str
+    version: int
+    word: str
+    """PASS, FAIL, UNDERPOWERED, NONE, or `PASS (1 of 2 models)`."""
+    lines: tuple[str, ...]
+    """Sentences for people."""
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An evaluation that nobody has done, or that no longer tells."""
+
+    model: ServingModel
+    dataset: str | None
+    """As the policy names it; None: any."""
+
+
+def waiting(policy: Policy, models: Sequence[ServingModel], case: Case) -> tuple[Waiting, ...]:
+    """The evaluations that a policy asks for and that have not come to PASS or FAIL, in the chain's order.
+
+    One that is older than the policy allows, or compared with another version than the one now in production, has to be
+    done again; one that was UNDERPOWERED too, because data sets grow.
+    """
+    wanted = [requirement for requirement in policy.requires if requirement.kind == EVALUATION]
+    datasets = dict.fromkeys(requirement.dataset for requirement in wanted)
+    return tuple(
+        Waiting(model=model, dataset=dataset)
+        for model in models
+        for dataset in datasets
+        if not all(_ruled(each, model, case) for each in wanted if each.dataset == dataset)
+    )
+
+
+def verdict_of(
+    policy: Policy, models: Sequence[ServingModel], case: Case, mlflow_url: str, problems: Sequence[str] = ()
+) -> Verdict:
+    """Put into words how a version stands.
+
+    Args:
+        policy: Of the use case.
+        models: The chain that serves, in order; empty when nobody has told.
+        case: The version and what is known about it.
+        mlflow_url: Base URL of MLflow for people.
+        problems: Why an evaluation could not be done, a sentence each.
+    """
+    decision = decide(policy, models, case)
+    found = {model: _newest(case, model) for model in (*models, *_others(models, case))}
+    chain = [evidence.verdict if evidence else NONE for model, evidence in found.items() if model in models]
+    newest = max(filter(None, found.values()), key=lambda each: each.created_ms, default=None)
+    word = _word(chain)
+    tags = {VERDICT_TAG: word, PROMOTABLE_TAG: _promotable(decision)}
+    if newest is not None and newest.run_id is not None:
+        tags[RUN_TAG] = _page(mlflow_url, newest.run_id)
+    for model, evidence in found.items():
+        if evidence is not None:
+            tags[f"{VERDICT_TAG}.{model.provider}"] = f"{evidence.verdict} with {model.model} on {evidence.dataset}"
+            if evidence.run_id is not None:
+                tags[f"{RUN_TAG}.{model.provider}"] = _page(mlflow_url, evidence.run_id)
+    when = datetime.fromtimestamp(case.now, UTC)
+    return Verdict(
+        name=case.version.name,
+        version=case.version.version,
+        word=word,
+        tags=tags,
+        lines=(
+            f"{word} on {when:%Y-%m-%d %H:%M} UTC",
+            *(_line(model, evidence, mlflow_url, known=model in models) for model, evidence in found.items()),
+            *problems,
+            *_outlook(policy, decision),
+        ),
+    )
+
+
+def unreadable(name: str, version: int, reason: str) -> Verdict:
+    """The verdict on a version that cannot be evaluated at all."""
+    return Verdict(
+        name=name, version=version, word=NONE, tags={VERDICT_TAG: NONE}, lines=(f"{NONE}: not evaluated: {reason}",)
+    )
+
+
+async def show(rest: MlflowRest, verdict: Verdict) -> None:
+    """Write a verdict on the version's page; what people wrote there stays, an older verdict goes.
+
+    Raises:
+        MlflowUnavailable: no usable answer; the page may show a part.
+        MlflowNotFound: there is no such version.
+    """
+    about = {"name": verdict.name, "version": str(verdict.version)}
+    answer = await rest.get("model-versions/get", about)
+    stored = cast("Json", answer.get("model_version") or {})
+    before = str(stored.get("description") or "")
+    after = with_block(before, verdict.lines)
+    if after != before:
+        await rest.send("PATCH", "model-versions/update", {**about, "description": after})
+    tags = {str(tag["key"]): str(tag.get("value", "")) for tag in cast("list[Json]", stored.get("tags") or [])}
+    for key, value in verdict.tags.items():
+        if tags.get(key) != value:
+            await rest.send("POST", "model-versions/set-tag", {**about, "key": key, "value": value})
+    for key in tags:
+        if key not in verdict.tags and (key in OURS or key.startswith(tuple(f"{each}." for each in OURS))):
+            await rest.send("DELETE", "model-versions/delete-tag", {**about, "key": key})
+
+
+async def show_standing(
+    rest: MlflowRest,
+    database: Database,
+    policy: Policy,
+    version: PromotedVersion,
+    *,
+    mlflow_url: str,
+    now: float,
+    problems: Sequence[str] = (),
+) -> Verdict:
+    """Lint a version, see how it stands with the chain that serves, and write that on its page.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+        MlflowUnavailable: no usable answer.
+        MlflowNotFound: there is no such version.
+    """
+
+    def judge() -> Verdict:
+        record_lint(database, version)
+        case = case_of(database, policy, version, now)
+        return verdict_of(policy, told_serving_models(database), case, mlflow_url, problems)
+
+    verdict = await asyncio.to_thread(judge)
+    await show(rest, verdict)
+    return verdict
+
+
+def with_block(description: str, lines: Sequence[str]) -> str:
+    """The description with these lines as its one `[assay]` paragraph, at most DESCRIPTION_CHARS_MAX characters."""
+    kept = _BLOCK.sub("", description).strip()
+    lead = f"{kept}\n\n{BEGIN}\n" if kept else f"{BEGIN}\n"
+    tail = f"\n{END}"
+    room = DESCRIPTION_CHARS_MAX - len(lead) - len(tail)
+    if room < BLOCK_CHARS_MIN:
+        return kept
+    text = "\n".join(lines).replace(BEGIN, "").replace(END, "")
+    if len(text) > room:
+        text = f"{text[: room - 1]}…"
+    return f"{lead}{text}{tail}"
+
+
+def _ruled(requirement: Requirement, model: ServingModel, case: Case) -> bool:
+    found = _newest(case, model, requirement.dataset)
+    if found is None or found.verdict not in {"PASS", "FAIL"}:
+        return False
+    days, age_ms = requirement.max_age_days, case.now * 1000 - found.created_ms
+    if days is not None and age_ms > days * DAY_MS:
+        return False
+    production = case.production
+    if production is None or production.content_hash == case.version.content_hash:
+        return True
+    return found.details.get(AGAINST) == production.content_hash
+
+
+def _newest(case: Case, model: ServingModel, dataset: str | None = None) -> Evidence | None:
+    for found in case.evidence:
+        same = (found.kind, found.provider, found.model) == (EVALUATION, model.provider, model.model)
+        if same and dataset in {None, found.dataset}:
+            return found
+    return None
+
+
+def _others(models: Sequence[ServingModel], case: Case) -> tuple[ServingModel, ...]:
+    """Models that were evaluated and do not serve; one for each provider that does not stand in the chain."""
+    serving = {model.provider for model in models}
+    others: dict[str, ServingModel] = {}
+    for found in case.evidence:
+        if found.kind == EVALUATION and found.provider not in serving:
+            others.setdefault(found.provider, ServingModel(provider=found.provider, model=found.model))
+    return tuple(others.values())
+
+
+def _word(verdicts: Sequence[str]) -> str:
+    passed = verdicts.count("PASS")
+    if 0 < passed < len(verdicts):
+        return f"PASS ({passed} of {len(verdicts)} models)"
+    return next((word for word in ("PASS", "FAIL", "UNDERPOWERED") if word in verdicts), NONE)
+
+
+def _promotable(decision: Decision) -> str:
+    return f"yes, with {', '.join(model.provider for model in decision.models)}" if decision.allowed else "no"
+
+
+def _line(model: ServingModel, evidence: Evidence | None, mlflow_url: str, *, known: bool) -> str:
+    who = f"{model.provider} {model.model}" + ("" if known else " (does not serve)")
+    if evidence is None:
+        return f"{who}: not evaluated yet"
+    run = f", run {_page(mlflow_url, evidence.run_id)}" if evidence.run_id else ""
+    return f"{who}: {evidence.verdict} on {evidence.dataset}{run}"
+
+
+def _outlook(policy: Policy, decision: Decision) -> tuple[str, ...]:
+    if decision.allowed:
+        skipped = [f"without {each.model.provider}: {'; '.join(each.missing)}" for each in decision.skipped]
+        return (f"May become {policy.alias!r}.", *skipped[:SENTENCES_MAX])
+    more = len(decision.missing) - SENTENCES_MAX
+    return (
+        f"May not become {policy.alias!r} yet:",
+        *(f"- {sentence}" for sentence in decision.missing[:SENTENCES_MAX]),
+        *([f"- and {more} more, see `assay prompts show`"] if more > 0 else []),
+    )
+
+
+def _page(mlflow_url: str, run_id: str) -> str:
+    return f"{mlflow_url}/#/runs/{run_id}"
