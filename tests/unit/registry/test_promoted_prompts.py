@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from registry.database import Database
 from registry.errors import InvalidInput
 from registry.prompts.mlflow_rest import ANSWER_BYTES_MAX, MlflowRest, MlflowUnavailable
 from registry.prompts.promoted import PromotedPrompts, PromptTampered
+from registry.prompts.promotion_records import Promotion
 from registry.prompts.publishing import PromptPublisher
 from registry.prompts.schema import InvalidTemplate, PromptTemplate, Turn, Variable, content_hash
 from registry.prompts.stored import MODEL_CONFIG_TAG, SPEC_TAG, TEXT_TAG
@@ -31,6 +33,20 @@ BRIEF = PromptTemplate(
         "passages": Variable(type="passages", max_chars=1000),
     },
     output_schema={"type": "object", "properties": {"answer": {"type": "string"}}},
+)
+
+RECORD = Promotion(
+    id="r1",
+    prompt_name="brief",
+    prompt_version=1,
+    content_hash=content_hash(BRIEF),
+    use_case="insights",
+    alias="production",
+    models=(),
+    basis="evidence",
+    promoted_by="tests",
+    evidence=(),
+    created_ms=1,
 )
 
 
@@ -143,16 +159,15 @@ async def test_broken_tags_are_refused(
 async def test_a_rewritten_version_is_refused(
     mlflow: FakeMlflow, publisher: PromptPublisher, prompts: PromotedPrompts
 ) -> None:
-    """Once seen, a version's content may not change; the last good one stays as it was."""
+    """Once seen, a version's content may not change."""
     await publisher.push(BRIEF)
     await publisher.set_alias("brief", "production", 1)
-    good = await prompts.fetch("brief", "production")
+    await prompts.fetch("brief", "production")
     mlflow.set_tag("brief", 1, TEXT_TAG, json.dumps([{"role": "user", "content": "Praise {{question}} {{passages}}"}]))
     with pytest.raises(PromptTampered, match="version 1"):
         await prompts.fetch("brief", "production")
     with pytest.raises(PromptTampered):
         await prompts.fetch_version("brief", 1)
-    assert prompts.last_good("brief", "production") == good
 
 
 async def test_a_rewrite_is_seen_by_another_process(
@@ -168,64 +183,44 @@ async def test_a_rewrite_is_seen_by_another_process(
     await asyncio.gather(one.aclose(), two.aclose())
 
 
-async def test_last_good_outlives_the_process(
+async def test_a_promoted_version_outlives_the_process(
     mlflow: FakeMlflow, publisher: PromptPublisher, tmp_path: Path, database: Database
 ) -> None:
-    """A new process finds what an earlier one fetched, with MLflow away; the file names no half-written one."""
+    """A new process finds what an earlier one served, with MLflow away; nothing half-written lies beside it."""
     await publisher.push(BRIEF)
-    await publisher.set_alias("brief", "production", 1)
     earlier = PromotedPrompts(URL, tmp_path, database, client=mlflow.client())
-    await earlier.fetch("brief", "production")
+    assert await earlier.of_record(RECORD) == expected(BRIEF, 1)
     await earlier.aclose()
     mlflow.outage = lambda request: httpx.Response(503, text="away")
     later = PromotedPrompts(URL, tmp_path, database, client=mlflow.client())
+    assert await later.of_record(RECORD) == later.kept(RECORD) == expected(BRIEF, 1)
+    assert [path.name for path in (tmp_path / "prompts" / "brief").iterdir()] == [f"{RECORD.content_hash}.json"]
     with pytest.raises(MlflowUnavailable):
-        await later.fetch("brief", "production")
-    assert later.last_good("brief", "production") == expected(BRIEF, 1)
-    assert [path.name for path in (tmp_path / "prompts").iterdir()] == ["brief@production.json"]
+        await later.of_record(replace(RECORD, content_hash="0" * 64))
     await later.aclose()
 
 
-async def test_a_withdrawn_version_does_not_come_back(
+async def test_an_unproven_version_is_not_kept(
+    publisher: PromptPublisher, prompts: PromotedPrompts, tmp_path: Path
+) -> None:
+    """What an alias points at says nothing yet: only what a record names lies on disk."""
+    await publisher.push(BRIEF)
+    await publisher.set_alias("brief", "production", 1)
+    await prompts.fetch("brief", "production")
+    await prompts.fetch_version("brief", 1)
+    assert prompts.kept(RECORD) is None
+    assert not (tmp_path / "prompts").exists()
+
+
+async def test_a_record_is_about_a_content_not_a_number(
     mlflow: FakeMlflow, publisher: PromptPublisher, prompts: PromotedPrompts
 ) -> None:
-    """After its alias was removed, no later process serves the version while MLflow is away."""
+    """What MLflow holds under the number of a record serves only with the content of the record."""
     await publisher.push(BRIEF)
-    await publisher.set_alias("brief", "production", 1)
-    await prompts.fetch("brief", "production")
-    mlflow.prompts["brief"].aliases.clear()
-    with pytest.raises(PromptNotFound):
-        await prompts.fetch("brief", "production")
-    assert prompts.last_good("brief", "production") is None
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: "",
-        lambda text: text[:-20],
-        lambda text: text.replace("one sentence", "two sentences"),
-        lambda text: text.replace('"version":1', '"version":1,"more":2'),
-        lambda text: text.replace('"alias":"production"', '"alias":"candidate"'),
-    ],
-)
-async def test_a_damaged_file_is_not_served(
-    publisher: PromptPublisher,
-    prompts: PromotedPrompts,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    damage: Callable[[str], str],
-) -> None:
-    """A torn, altered or misplaced file counts as no file, is named in the log, and the next fetch mends it."""
-    await publisher.push(BRIEF)
-    await publisher.set_alias("brief", "production", 1)
-    good = await prompts.fetch("brief", "production")
-    path = tmp_path / "prompts" / "brief@production.json"
-    path.write_text(damage(path.read_text()))
-    assert prompts.last_good("brief", "production") is None
-    assert vars(caplog.records[0])["fields"] == {"prompt": "brief", "alias": "production"}
-    await prompts.fetch("brief", "production")
-    assert prompts.last_good("brief", "production") == good
+    mlflow.set_tag("brief", 1, TEXT_TAG, json.dumps([{"role": "user", "content": "Praise {{question}} {{passages}}"}]))
+    with pytest.raises(PromptTampered, match="not what was promoted"):
+        await prompts.of_record(RECORD)
+    assert prompts.kept(RECORD) is None
 
 
 async def test_a_full_disk_does_not_stop_serving(
@@ -234,8 +229,7 @@ async def test_a_full_disk_does_not_stop_serving(
     """A version that cannot be kept still serves."""
     (tmp_path / "prompts").write_text("a file where the directory should be")
     await publisher.push(BRIEF)
-    await publisher.set_alias("brief", "production", 1)
-    assert await prompts.fetch("brief", "production") == expected(BRIEF, 1)
+    assert await prompts.of_record(RECORD) == expected(BRIEF, 1)
 
 
 async def test_what_is_not_there_is_not_found(publisher: PromptPublisher, prompts: PromotedPrompts) -> None:
@@ -264,7 +258,7 @@ async def test_what_is_not_there_is_not_found(publisher: PromptPublisher, prompt
 async def test_an_ailing_mlflow_is_not_a_missing_prompt(
     mlflow: FakeMlflow, prompts: PromotedPrompts, answer: httpx.Response
 ) -> None:
-    """Only MLflow's own "not found" withdraws a prompt; anything else leaves the last good one serving."""
+    """Only MLflow's own "not found" says that a prompt is not there."""
     mlflow.outage = lambda request: answer
     with pytest.raises((MlflowUnavailable, InvalidInput)) as caught:
         await prompts.fetch("brief", "production")
@@ -289,4 +283,5 @@ async def test_a_name_never_becomes_a_path(prompts: PromotedPrompts, name: str) 
     with pytest.raises(InvalidInput):
         await prompts.fetch(name, "production")
     with pytest.raises(InvalidInput):
-        prompts.last_good("brief", f"../{name}")
+        prompts.kept(replace(RECORD, prompt_name=name))
+    assert prompts.kept(replace(RECORD, content_hash=f"../{name}")) is None
