@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from fakes.fake_serving import FakePromptStore, prompt_version
+from fakes.fake_serving import FakePromptStore, prompt_version, prove
 
 from registry.database import Database, DatabaseUnavailable
 from registry.prompts.mlflow_rest import MlflowUnavailable
@@ -16,8 +16,10 @@ from registry.prompts.versions import PromptNotFound
 from registry.signals import bump_signal, read_signal, take_lease
 from serving.active_prompt import LEASE, ActivePrompts, PromptUnavailable
 from serving.metrics import Metrics
+from serving.prompt_alarms import PromptAlarms
 
 SLOT = ("insights", "production")
+ONE, TWO, THREE = prompt_version(1), prompt_version(2, "Answer anew."), prompt_version(3, "Answer well.")
 
 
 class Stop(Exception):
@@ -40,14 +42,16 @@ def rounds(count: int, between: Callable[[], None] = lambda: None) -> Any:
 
 
 @pytest.fixture
-def store() -> FakePromptStore:
-    """MLflow with version 1 promoted."""
-    return FakePromptStore({SLOT: prompt_version(1)})
+def store(database: Database) -> FakePromptStore:
+    """MLflow with version 1 promoted; versions 2 and 3 have their records too, from before."""
+    prove(database, THREE, TWO, ONE)
+    return FakePromptStore({SLOT: ONE})
 
 
 def active(store: FakePromptStore, database: Database, sleep: Any = asyncio.sleep, holder: str = "a") -> ActivePrompts:
     """The prompts of one process."""
-    return ActivePrompts(store, database, [SLOT], Metrics(), holder=holder, sleep=sleep)
+    alarms = PromptAlarms(database, [SLOT], lambda _kind, _body: None)
+    return ActivePrompts(store, database, [SLOT], Metrics(), alarms, holder=holder, sleep=sleep)
 
 
 def gauge(prompts: ActivePrompts, name: str) -> float | None:
@@ -56,20 +60,25 @@ def gauge(prompts: ActivePrompts, name: str) -> float | None:
 
 
 async def test_a_start_serves_what_mlflow_has(store: FakePromptStore, database: Database) -> None:
-    """With MLflow there, a new process serves the promoted version, not the one on disk."""
-    store.kept[SLOT] = prompt_version(9)
+    """With MLflow there, a new process serves where the alias points, not what lies on disk."""
+    store.keep(ONE)
+    store.versions[SLOT] = TWO
     prompts = active(store, database)
     await prompts.start()
-    assert prompts.current(*SLOT).version == 1
+    assert prompts.current(*SLOT).version == TWO
     assert prompts.states()[SLOT].freshness == "fresh"
 
 
-async def test_a_start_without_mlflow_serves_the_last_good_version(store: FakePromptStore, database: Database) -> None:
-    """After a restart with MLflow down the version from disk serves."""
-    store.kept[SLOT], store.error = prompt_version(3), MlflowUnavailable("down")
+async def test_a_start_without_mlflow_serves_what_was_last_let_through(
+    store: FakePromptStore, database: Database
+) -> None:
+    """After a restart with MLflow down the newest record's version serves from disk, or the newest that lies there."""
+    store.error = MlflowUnavailable("down")
+    store.keep(THREE)
+    store.keep(TWO)
     prompts = active(store, database)
     await prompts.start()
-    assert prompts.current(*SLOT).version == 3
+    assert prompts.current(*SLOT).version == TWO
     assert prompts.states()[SLOT].freshness == "stale"
 
 
@@ -79,6 +88,7 @@ async def test_nothing_anywhere_is_prompt_not_found(database: Database) -> None:
     await prompts.start()
     with pytest.raises(PromptNotFound):
         prompts.current(*SLOT)
+    assert prompts.states()[SLOT].trouble is None
 
 
 async def test_nothing_kept_and_mlflow_away_is_not_called_unpromoted(database: Database) -> None:
@@ -90,12 +100,13 @@ async def test_nothing_kept_and_mlflow_away_is_not_called_unpromoted(database: D
 
 
 async def test_mlflow_going_down_changes_nothing(store: FakePromptStore, database: Database) -> None:
-    """The version in memory goes on serving and becomes fresh again when MLflow returns."""
+    """What serves goes on serving, also an older version than the newest record's, and is fresh again with MLflow."""
+    store.versions[SLOT] = TWO
     prompts = active(store, database)
     await prompts.start()
     store.error = MlflowUnavailable("down")
     assert await prompts.refresh() is False
-    assert (prompts.current(*SLOT).version, prompts.states()[SLOT].freshness) == (1, "stale")
+    assert (prompts.current(*SLOT).version, prompts.states()[SLOT].freshness) == (TWO, "stale")
     store.error = None
     assert await prompts.refresh() is True
     assert prompts.states()[SLOT].freshness == "fresh"
@@ -104,13 +115,13 @@ async def test_mlflow_going_down_changes_nothing(store: FakePromptStore, databas
 async def test_a_rewritten_version_is_not_served(
     store: FakePromptStore, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When a version's content changed, the last good one stays, a metric says so and one line is logged."""
+    """When a version's content changed, what was let through stays, a metric says so and one line is logged."""
     prompts = active(store, database)
     await prompts.start()
     store.error = PromptTampered("changed")
     await prompts.refresh()
     await prompts.refresh()
-    assert prompts.current(*SLOT) == prompt_version(1)
+    assert prompts.current(*SLOT).version == ONE
     assert gauge(prompts, "assay_prompt_tampered") == 1
     assert len([record for record in caplog.records if "not refreshed" in record.message]) == 1
     store.error = None
@@ -121,19 +132,20 @@ async def test_a_rewritten_version_is_not_served(
 @pytest.mark.parametrize(
     "found",
     [
-        prompt_version(2, company=Variable(type="string", max_chars=10)),
-        prompt_version(2, question=Variable(type="integer", max_chars=10)),
+        prompt_version(4, company=Variable(type="string", max_chars=10)),
+        prompt_version(4, question=Variable(type="integer", max_chars=10)),
     ],
 )
 async def test_a_version_that_wants_more_than_serving_has_is_not_served(
     store: FakePromptStore, database: Database, found: Any
 ) -> None:
-    """A required variable nobody supplies would fail every question: the last good version stays."""
+    """A required variable nobody supplies would fail every question, proven or not: the version before it stays."""
     prompts = active(store, database)
     await prompts.start()
+    prove(database, found, at_ms=2_000)
     store.versions[SLOT] = found
     assert await prompts.refresh() is True
-    assert prompts.current(*SLOT).version == 1
+    assert prompts.current(*SLOT).version == ONE
 
 
 async def test_an_unusable_template_is_not_served(store: FakePromptStore, database: Database) -> None:
@@ -142,25 +154,14 @@ async def test_an_unusable_template_is_not_served(store: FakePromptStore, databa
     await prompts.start()
     store.error = InvalidTemplate("tag is not JSON")
     assert await prompts.refresh() is True
-    assert prompts.current(*SLOT).version == 1
-
-
-async def test_a_removed_alias_withdraws_the_prompt(store: FakePromptStore, database: Database) -> None:
-    """Taking the alias away is a decision, not an accident: nothing serves then."""
-    prompts = active(store, database)
-    await prompts.start()
-    store.versions.clear()
-    await prompts.refresh()
-    with pytest.raises(PromptNotFound):
-        prompts.current(*SLOT)
-    assert gauge(prompts, "assay_prompt_version") == 0
+    assert prompts.current(*SLOT).version == ONE
 
 
 async def test_a_signal_makes_every_process_look(store: FakePromptStore, database: Database) -> None:
     """When the signal grows the new version is fetched; while it rests MLflow is left alone."""
 
     def promote() -> None:
-        store.versions[SLOT] = prompt_version(2)
+        store.versions[SLOT] = TWO
         bump_signal(database, PROMPTS_SIGNAL)
 
     looks = iter(range(4))
@@ -172,7 +173,7 @@ async def test_a_signal_makes_every_process_look(store: FakePromptStore, databas
     prompts = active(store, database, rounds(4, between))
     with suppress(Stop):
         await prompts.follow_signal()
-    assert prompts.current(*SLOT).version == 2
+    assert prompts.current(*SLOT).version == TWO
     assert store.fetches == 2
 
 
@@ -186,19 +187,19 @@ async def test_a_signal_while_mlflow_is_down_is_not_lost(store: FakePromptStore,
     prompts = active(store, database, rounds(2, recover))
     with suppress(Stop):
         await prompts.follow_signal()
-    assert prompts.current(*SLOT).version == 1
+    assert prompts.current(*SLOT).version == ONE
 
 
 async def test_a_lost_push_is_found_by_the_poll(store: FakePromptStore, database: Database) -> None:
     """The lease holder notices a moved alias by itself and tells the others."""
 
     def move() -> None:
-        store.versions[SLOT] = prompt_version(2)
+        store.versions[SLOT] = TWO
 
     prompts = active(store, database, rounds(3, move))
     with suppress(Stop):
         await prompts.poll()
-    assert prompts.current(*SLOT).version == 2
+    assert prompts.current(*SLOT).version == TWO
     assert read_signal(database, PROMPTS_SIGNAL) == 2  # once on taking the lease, once for the move
 
 
@@ -247,7 +248,7 @@ async def test_a_registry_that_blinks_costs_a_second(
     prompts = active(store, blinking, rounds(8, between))
     with suppress(Stop):
         await getattr(prompts, loop)()
-    assert prompts.current(*SLOT).version == 1
+    assert prompts.current(*SLOT).version == ONE
     assert len([record for record in caplog.records if "registry" in record.message]) == 2
 
 
@@ -256,12 +257,11 @@ async def test_a_request_keeps_its_version_through_a_swap(filled: Any) -> None:
     quote = filled.provider.answer
 
     async def promote_meanwhile(request: Any) -> Any:
-        filled.prompts.versions[SLOT] = prompt_version(2, "Answer anew.")
-        await filled.services.prompts.refresh()
+        await filled.prove(TWO)
         return await quote(request)
 
     filled.provider.answer = promote_meanwhile
     first, second = (await filled.ask()).json(), (await filled.ask()).json()
     outcome = filled.audit()[1]["body"]["prompt"]
     assert (first["prompt"]["version"], second["prompt"]["version"]) == (1, 2)
-    assert outcome["content_hash"] == prompt_version(1).content_hash
+    assert outcome["content_hash"] == ONE.content_hash
