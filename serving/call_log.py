@@ -59,7 +59,6 @@ class Call:
     def intent(self, hashed: Callable[[str, str], str]) -> dict[str, JsonValue]:
         """The body of the intent entry: ids, keyed hashes and commitments."""
         ids = current.get()
-        subject, session = self.question.subject, self.question.session
         return {
             "insight": self.id,
             "tenant": self.tenant,
@@ -68,12 +67,24 @@ class Call:
             "key": self.caller.key_id,
             "role": self.caller.role,
             "platform_key": self.caller.tenant is None,
-            "subject": None if subject is None else hashed(self.tenant, subject),
-            "session": None if session is None else hashed(self.tenant, f"session\0{session}"),
+            "subject": self._subject(hashed),
+            "session": self._session(hashed),
             "question": commitment(self.question.model_dump_json(), self.salt),
             "request_id": ids.request_id,
             "trace_id": ids.trace_id,
         }
+
+    def unit(self, hashed: Callable[[str, str], str]) -> str | None:
+        """Who asks, as experiments tell callers apart: the subject's hash, else the session's; None: nobody knows."""
+        return self._subject(hashed) or self._session(hashed)
+
+    def _subject(self, hashed: Callable[[str, str], str]) -> str | None:
+        subject = self.question.subject
+        return None if subject is None else hashed(self.tenant, subject)
+
+    def _session(self, hashed: Callable[[str, str], str]) -> str | None:
+        session = self.question.session
+        return None if session is None else hashed(self.tenant, f"session\0{session}")
 
 
 class OpenCall:

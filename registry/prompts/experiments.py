@@ -18,11 +18,12 @@ from sqlalchemy import RowMapping, select, update
 
 from registry.alarms import Note
 from registry.database import Database, insert_or_ignore
-from registry.errors import AssayError, Conflict, InvalidInput, JsonValue, NotFound
+from registry.errors import AssayError, Conflict, InvalidInput, JsonValue, NotFound, Refused
 from registry.prompts.experiment_design import Design
 from registry.prompts.policy import Policy
 from registry.prompts.promoted import PROMPTS_SIGNAL
-from registry.prompts.promotion_records import Promotion, revoke_promotions
+from registry.prompts.promotion import EXPERIMENT, Promoter
+from registry.prompts.promotion_records import Promotion, ServingModel
 from registry.prompts.versions import PromotedVersion
 from registry.schema import experiments as table
 from registry.schema import promotions
@@ -30,9 +31,6 @@ from registry.signals import bump_signal
 
 LIST_MAX = 200
 """Newest experiments that a listing returns."""
-
-Admit = Callable[[PromotedVersion, str], Promotion]
-"""Lets a version serve as an arm of the experiment with this id, or raises (`Promoter.admit_arm`)."""
 
 
 class ExperimentNotFound(NotFound):
@@ -64,13 +62,8 @@ class Experiment:
 
     @property
     def alias(self) -> str:
-        """The place for which the records of its arms are valid."""
-        return arm_alias(self.id)
-
-
-def arm_alias(experiment_id: str) -> str:
-    """The place in a promotion record that stands for the arms of an experiment; no alias of MLflow can be it."""
-    return f"experiment:{experiment_id}"
+        """The place for which the records of its arms are valid; no alias of MLflow can be it."""
+        return f"{EXPERIMENT}{self.id}"
 
 
 class Experiments:
@@ -97,20 +90,29 @@ class Experiments:
         self._new_id = new_id
 
     def start(
-        self, policy: Policy, versions: Sequence[PromotedVersion], design: Design, admit: Admit, by: str
+        self,
+        policy: Policy,
+        design: Design,
+        versions: Sequence[PromotedVersion],
+        *,
+        promoter: Promoter,
+        models: Sequence[ServingModel],
+        by: str,
     ) -> Experiment:
         """Let every arm serve its share of the units from now on.
 
         Args:
             policy: of the prompt's use case.
-            versions: one for each arm of the design, in its order.
             design: see there.
-            admit: makes the promotion record of an arm.
+            versions: one for each arm of the design, in its order.
+            promoter: makes the promotion records of the arms.
+            models: the chain that serves, in order.
             by: who starts it.
 
         Raises:
             ExperimentRunning: this prompt has one already.
             PromotionRefused: an arm lacks its evidence; nothing was started.
+            Refused: no model has the evidence for every arm.
             DatabaseUnavailable: the database does not answer.
             LogUnavailable: the audit log cannot be written; nothing was started.
         """
@@ -128,13 +130,16 @@ class Experiments:
             created_ms=self._now_ms(),
             ended_ms=None,
         )
-        admitted: list[Promotion] = []
+        records: list[Promotion] = []
         try:
             for version in versions:
-                admitted.append(admit(version, experiment.id))  # noqa: PERF401 - those before a refused one count
+                record = promoter.admit_arm(policy, version, models, experiment.id, by)
+                records.append(record)  # one by one: those before a refused one are taken back
+            _require_common_model(records)
             self._insert(experiment)
         except AssayError:
-            revoke_promotions(self._database, [record.id for record in admitted], self._now_ms())
+            for record in records:
+                promoter.take_back(record)
             raise
         bump_signal(self._database, PROMPTS_SIGNAL, self._clock)
         return experiment
@@ -183,6 +188,12 @@ class Experiments:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def common_models(records: Sequence[Promotion]) -> frozenset[ServingModel]:
+    """The models that every arm was let through with: only these answer, or one would compare models."""
+    first = records[0].models
+    return frozenset(each for each in first if all(each in record.models for record in records))
 
 
 def running_experiments(database: Database, prompt_name: str | None = None) -> tuple[Experiment, ...]:
@@ -247,6 +258,15 @@ def _require_fit(policy: Policy, versions: Sequence[PromotedVersion], design: De
     wanted = [(policy.prompt, arm.version, arm.content_hash) for arm in design.arms]
     if wanted != [(version.name, version.version, version.content_hash) for version in versions]:
         raise InvalidInput(f"the arms of the design are not these versions of prompt {policy.prompt!r}")
+
+
+def _require_common_model(records: Sequence[Promotion]) -> None:
+    if not common_models(records):
+        proven = "; ".join(
+            f"version {record.prompt_version}: {', '.join(f'{each.provider} {each.model}' for each in record.models)}"
+            for record in records
+        )
+        raise Refused(f"no model has the evidence for every arm ({proven}); evaluate them with one and the same")
 
 
 def _running(prompt_name: str) -> ExperimentRunning:
