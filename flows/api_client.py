@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -94,6 +95,20 @@ class ApiClient:
             AssayError: what the API's problem stands for.
         """
         return self._call("GET", "/v1/providers", {}, None)["items"]
+
+    def approve(self, name: str, version: int, *, agrees: bool, reason: str) -> dict[str, Any]:
+        """POST /v1/prompts/NAME/VERSION/approvals; needs an engineer's own platform key.
+
+        Raises:
+            AssayError: what the API's problem stands for.
+        """
+        body = {"decision": "approve" if agrees else "reject", "reason": reason}
+        return self._call("POST", f"/v1/prompts/{quote(name, safe='')}/{version}/approvals", {}, body)
+
+    def waive(self, name: str, version: int, hours: float, reason: str) -> dict[str, Any]:
+        """POST /v1/prompts/NAME/VERSION/waivers; key and errors as for `approve`."""
+        body = {"hours": hours, "reason": reason}
+        return self._call("POST", f"/v1/prompts/{quote(name, safe='')}/{version}/waivers", {}, body)
 
     def _call(self, method: str, path: str, headers: dict[str, str], body: Any) -> dict[str, Any]:
         try:

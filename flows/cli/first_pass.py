@@ -83,9 +83,9 @@ class FirstPass:
             self._tour("other-documents", self._ingest_others, "documents"),
             self._tour("dataset", self._import_dataset),
             self._tour("evaluation", self._evaluate, "documents", "dataset", "prompt", "prefect"),
-            # Also after an evaluation that failed: a refusal says what is missing.
-            self._tour("promotion", self._promote, "prompt", after=("evaluation",)),
-            self._tour("question", self._ask, "promotion", "webhook", "admin-key", "api"),
+            # Also after an evaluation that failed: a refusal says what is missing. The API tells who answers.
+            self._tour("promotion", self._promote, "prompt", "api", after=("evaluation",)),
+            self._tour("question", self._ask, "promotion", "webhook", "admin-key"),
         ]
 
     def print_insight(self) -> None:

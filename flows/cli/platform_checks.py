@@ -1,15 +1,17 @@
 """What `assay doctor` asks the running platform: can it answer, and may the promoted prompts serve?"""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Literal
 
 import httpx
 
-from flows.cli.prompt_actions import decide
+from flows.cli.console import when
+from flows.cli.prompt_actions import Standing, standing
 from flows.settings import FlowSettings
 from infra.local.doctor import Check
 from registry.errors import AssayError
-from registry.prompts.policy import load_policy
+from registry.prompts.policy import Policy, load_policy
 from serving.settings import ServingSettings
 
 TIMEOUT_S = 5.0
@@ -41,18 +43,29 @@ def evidence_checks(settings: ServingSettings) -> list[Check]:
         name = f"use case {file.stem}"
         try:
             policy = load_policy(settings.policies, file.stem)
-            decision = asyncio.run(decide(policy))
+            found = asyncio.run(standing(policy))
         except AssayError as error:
             checks.append(Check(name=name, state="warning", message=error.message))
             continue
-        checks += [Check(name=name, state="warning", message=sentence) for sentence in decision.missing]
-        checks += [
-            Check(name=name, state="ok", message=f"{model.provider} {model.model} has its evidence")
-            for model in decision.models
-        ]
-        checks += [
-            Check(name=name, state="warning", message=f"{each.model.provider} is skipped: {'; '.join(each.missing)}")
-            for each in decision.skipped
-            if decision.models
-        ]
+        checks += [Check(name=name, state=state, message=message) for state, message in _evidence(policy, found)]
     return checks
+
+
+def _evidence(policy: Policy, found: Standing) -> Iterator[tuple[Literal["ok", "warning"], str]]:
+    """What the policy would say today, and who answers with the version now."""
+    decision, record = found.decision, found.record
+    label = f"{found.version.name}/{found.version.version}"
+    promote = f"`assay prompts promote {found.version.name} {found.version.version}`"
+    if record is None:
+        yield "warning", f"alias {policy.alias!r} points at {label}, which nothing lets serve; run {promote}"
+    elif record.expires_ms is not None:
+        yield "warning", f"{label} serves by a waiver until {when(record.expires_ms)}; make its evidence before"
+    for sentence in decision.missing:
+        yield "warning", sentence
+    for model in decision.models:
+        if record is not None and model not in record.models:
+            yield "warning", f"{model.provider} {model.model} has its evidence now; let it answer with {promote}"
+        else:
+            yield "ok", f"{model.provider} {model.model} has its evidence"
+    for each in decision.skipped if decision.models else ():
+        yield "warning", f"{each.model.provider} is skipped: {'; '.join(each.missing)}"

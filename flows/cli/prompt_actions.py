@@ -3,24 +3,71 @@
 import getpass
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
+from flows.api_client import ApiClient
 from flows.cli.recorded import open_registry
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
+from registry.database import Database
+from registry.errors import InvalidInput
 from registry.prompts import alias_move
 from registry.prompts.candidates import CANDIDATE
 from registry.prompts.decision import Decision
 from registry.prompts.decision import decide as ask_policy
 from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
-from registry.prompts.policy import Policy, load_policy
+from registry.prompts.policy import Policy, UseCaseNotFound, load_policies, load_policy
+from registry.prompts.promoted import PromptTampered
 from registry.prompts.promotion import Promoter, case_of
-from registry.prompts.promotion_records import Promotion, ServingModel, told_serving_models
+from registry.prompts.promotion_records import (
+    Promotion,
+    ServingModel,
+    promotions_of,
+    told_serving_models,
+    valid_promotion,
+    valid_promotions,
+)
 from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
-from registry.prompts.schema import PromptTemplate
-from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource
+from registry.prompts.revocation import NoPromotion
+from registry.prompts.revocation import revoke as end_records
+from registry.prompts.schema import InvalidTemplate, PromptTemplate
+from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptReference, PromptSource
+from registry.tenants import Keys
 from serving.settings import ServingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What is known about a version beside its text."""
+
+    evidence: tuple[Evidence, ...]
+    """Newest first."""
+    records: tuple[Promotion, ...]
+    """Those that let its content serve now, in whatever place, newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """A move that was permitted."""
+
+    record: Promotion
+    policy: Policy
+    skipped: tuple[ServingModel, ...]
+    """Models of the chain that do not answer with the version, for want of their own evidence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the version under an alias stands."""
+
+    version: PromotedVersion
+    decision: Decision
+    """What the policy would say to it today."""
+    record: Promotion | None
+    """What lets it serve; None: nothing does."""
 
 
 async def push(template: PromptTemplate, message: str) -> Pushed:
@@ -51,37 +98,84 @@ async def find_both(before: PromptReference, after: PromptReference) -> tuple[Pr
         return await source.find(before), await source.find(after)
 
 
-def evidence(version: PromotedVersion) -> tuple[Evidence, ...]:
-    """What was shown about the version, newest first."""
+def known_about(version: PromotedVersion) -> Shown:
+    """Evidence, people's words among it, and promotion records of the version's content."""
     with open_registry() as database:
-        return evidence_for(database, version.name, version.content_hash)
+        return Shown(
+            evidence=evidence_for(database, version.name, version.content_hash),
+            records=promotions_of(database, version.name, version.version, _now_ms()),
+        )
 
 
-async def promote(name: str, version: int) -> tuple[Promotion, Policy]:
+async def promote(name: str, version: int) -> Promoted:
     """Promote a version with the chain of those who serve."""
     settings = ServingSettings()
     async with _mlflow() as rest:
-        found = await PromptSource(rest).find(PromptReference(name=name, version=version))
+        found = await PromptSource(rest).by_version(name, version)
         policy = load_policy(settings.policies, found.template.use_case)
-        with open_registry() as database, AuditLog.open(settings.home / "audit", "cli") as log:
-            promoter, models = Promoter(database, note=log.note_now), told_serving_models(database)
-            return await alias_move.promote(promoter, PromptPublisher(rest), policy, found, models, _who()), policy
+        with open_registry() as database:
+            return await _move(rest, database, policy, found)
 
 
-async def decide(policy: Policy) -> Decision:
-    """What the policy says about the version under its alias and the chain of those who serve; writes nothing.
+async def rollback(name: str) -> Promoted:
+    """Promote what was let through before the version under the alias.
+
+    Raises:
+        NoPromotion: nothing else has a valid record.
+        PromptTampered: it is in MLflow no longer what it was.
+    """
+    policy = _policy_about(name)
+    async with _mlflow() as rest:
+        source, current = PromptSource(rest), None
+        with suppress(PromptNotFound, InvalidTemplate):  # then whatever was let through last is the way back
+            current = (await source.by_alias(name, policy.alias)).content_hash
+        with open_registry() as database:
+            records = valid_promotions(database, name, policy.alias, _now_ms())
+            earlier = next((record for record in records if record.content_hash != current), None)
+            if earlier is None:
+                raise NoPromotion(f"no other version of prompt {name!r} may be {policy.alias!r}; promote one")
+            version = await source.by_version(name, earlier.prompt_version)
+            if version.content_hash != earlier.content_hash:
+                raise PromptTampered(f"{name}/{version.version} is not what was promoted; promote another version")
+            return await _move(rest, database, policy, version)
+
+
+def revoke(name: str, version: int, reason: str) -> tuple[Promotion, ...]:
+    """End every record that lets the version's content serve."""
+    with open_registry() as database, AuditLog.open(FlowSettings().home / "audit", "cli") as log:
+        return end_records(database, name, version, reason=reason, by=_who(database), note=log.note_now)
+
+
+def approve(name: str, version: int, *, agrees: bool, reason: str) -> dict[str, Any]:
+    """Approve or reject a version under the caller's own key."""
+    with ApiClient.from_settings(FlowSettings()) as api:
+        return api.approve(name, version, agrees=agrees, reason=reason)
+
+
+def waive(name: str, version: int, hours: float, reason: str) -> dict[str, Any]:
+    """Sign for a version under the caller's own key."""
+    with ApiClient.from_settings(FlowSettings()) as api:
+        return api.waive(name, version, hours, reason)
+
+
+async def standing(policy: Policy) -> Standing:
+    """The version under the policy's alias, for the chain of those who serve; writes nothing.
 
     Raises:
         PromptNotFound: nothing is promoted yet.
     """
     version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
     with open_registry() as database:
-        return ask_policy(policy, told_serving_models(database), case_of(database, policy, version, time.time()))
+        return Standing(
+            version=version,
+            decision=ask_policy(policy, told_serving_models(database), case_of(database, policy, version, time.time())),
+            record=valid_promotion(database, version.name, policy.alias, version.content_hash, _now_ms()),
+        )
 
 
 async def without_ruling(reference: PromptReference, settings: ServingSettings) -> list[ServingModel]:
     """The models of the chain for which no evaluation of the version came to PASS or FAIL."""
-    found = evidence(await find(reference))
+    found = known_about(await find(reference)).evidence
     ruled = {(e.provider, e.model) for e in found if e.kind == "evaluation" and e.verdict in {"PASS", "FAIL"}}
     return [each for each in await serving_models(settings) if (each.provider, each.model) not in ruled]
 
@@ -104,7 +198,39 @@ async def serving_models(settings: ServingSettings) -> list[ServingModel]:
             await vendor.aclose()
 
 
-def _who() -> str:
+async def _move(rest: MlflowRest, database: Database, policy: Policy, version: PromotedVersion) -> Promoted:
+    """Decide, write the record and move the alias."""
+    models = told_serving_models(database)
+    with AuditLog.open(FlowSettings().home / "audit", "cli") as log:
+        promoter, publisher = Promoter(database, note=log.note_now), PromptPublisher(rest)
+        record = await alias_move.promote(promoter, publisher, policy, version, models, _who(database))
+    skipped = tuple(model for model in models if model not in record.models)
+    return Promoted(record=record, policy=policy, skipped=skipped)
+
+
+def _policy_about(name: str) -> Policy:
+    """The one policy that names a prompt."""
+    policies = ServingSettings().policies
+    found = [policy for policy in load_policies(policies).values() if policy.prompt == name]
+    if not found:
+        raise UseCaseNotFound(f"no policy in {str(policies)!r} names prompt {name!r}")
+    if len(found) > 1:
+        places = " and ".join(f"{policy.use_case!r} ({policy.alias})" for policy in found)
+        raise InvalidInput(
+            f"prompt {name!r} serves {places}; say which version: `assay prompts promote {name} VERSION`"
+        )
+    return found[0]
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _who(database: Database) -> str:
+    """Owner of the key that the gate in MLflow is shown, too; without one the user of this machine."""
+    key = FlowSettings().mlflow_key
+    if key is not None:
+        return Keys(database).authenticate(key).owner
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name

@@ -12,9 +12,10 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from flows.cli import console
-from registry.prompts.evidence import Evidence
+from flows.cli.prompt_actions import Promoted, Shown
+from registry.prompts.approvals import said_by
+from registry.prompts.evidence import ANY_MODEL, Evidence
 from registry.prompts.lint import LintFinding, lint, sections
-from registry.prompts.policy import Policy
 from registry.prompts.promotion import PromotionRefused
 from registry.prompts.promotion_records import Promotion
 from registry.prompts.publishing import PromptSummary, Pushed
@@ -86,7 +87,7 @@ def summary_row(prompt: PromptSummary) -> tuple[object, ...]:
     return prompt.name, prompt.newest, aliases, _time(prompt.updated_ms)[:16], prompt.description
 
 
-def version_document(version: PromotedVersion, evidence: Sequence[Evidence]) -> dict[str, Any]:
+def version_document(version: PromotedVersion, known: Shown) -> dict[str, Any]:
     """One version, for machines."""
     return {
         "name": version.name,
@@ -95,11 +96,12 @@ def version_document(version: PromotedVersion, evidence: Sequence[Evidence]) -> 
         "content_hash": version.content_hash,
         "prompt": version.template.model_dump(mode="json"),
         "findings": finding_rows(lint(version.template)),
-        "evidence": [_evidence_document(each) for each in evidence],
+        "evidence": [_evidence_document(each) for each in known.evidence],
+        "records": [record_document(each) for each in known.records],
     }
 
 
-def print_version(version: PromotedVersion, evidence: Sequence[Evidence]) -> None:
+def print_version(version: PromotedVersion, known: Shown) -> None:
     """One version, for people."""
     out = Console()
     alias = f" @{version.alias}" if version.alias else ""
@@ -111,14 +113,17 @@ def print_version(version: PromotedVersion, evidence: Sequence[Evidence]) -> Non
         (
             each.kind,
             each.verdict,
-            f"{each.provider} {each.model}",
+            _source(each),
             each.dataset,
             _time(each.created_ms)[:16],
             each.run_id,
         )
-        for each in evidence
+        for each in known.evidence
     )
-    console.print_table("Evidence", ("kind", "verdict", "model", "dataset", "when", "MLflow run"), rows)
+    console.print_table("Evidence", ("kind", "verdict", "model or person", "dataset", "when", "MLflow run"), rows)
+    if known.records:
+        columns = ("as", "with", "because of", "since", "until", "by")
+        console.print_table("May serve", columns, (_record_row(each) for each in known.records))
 
 
 def diff_lines(before: PromotedVersion, after: PromotedVersion) -> list[str]:
@@ -136,19 +141,53 @@ def print_diff(lines: Sequence[str]) -> None:
         typer.echo("no difference")
 
 
-def promotion_document(promotion: Promotion, policy: Policy) -> dict[str, Any]:
+def promotion_document(promoted: Promoted) -> dict[str, Any]:
     """A promotion, for machines."""
+    record, policy = promoted.record, promoted.policy
     return {
         "promoted": True,
-        "name": promotion.prompt_name,
-        "version": promotion.prompt_version,
-        "alias": policy.alias,
+        "name": record.prompt_name,
+        "version": record.prompt_version,
         "use_case": policy.use_case,
         "policy": policy.summary,
-        "record": promotion.id,
-        "content_hash": promotion.content_hash,
-        "evidence": list(promotion.evidence),
+        **record_document(record),
+        "skipped": [[each.provider, each.model] for each in promoted.skipped],
         "missing": [],
+    }
+
+
+def print_promotion(promoted: Promoted) -> None:
+    """A promotion, for people."""
+    record, policy = promoted.record, promoted.policy
+    end = "" if record.expires_ms is None else f" until {_time(record.expires_ms)}"
+    ground = {
+        "evidence": f"by the policy's {policy.summary}",
+        "waiver": f"by a waiver, without the policy's {policy.summary}",
+        "record": "by the record of its earlier promotion",
+    }[record.basis]
+    typer.echo(
+        f"{record.prompt_name}/{record.prompt_version} is now {record.alias} of use case {policy.use_case}{end}: "
+        f"{ground}; record {record.id}"
+    )
+    for model in promoted.skipped:
+        console.warn(
+            f"{model.provider} {model.model} does not answer with it, for want of its own evidence; `assay doctor` "
+            "says how to make it"
+        )
+
+
+def record_document(record: Promotion) -> dict[str, Any]:
+    """A promotion record, for machines."""
+    return {
+        "record": record.id,
+        "alias": record.alias,
+        "content_hash": record.content_hash,
+        "basis": record.basis,
+        "models": [[each.provider, each.model] for each in record.models],
+        "evidence": list(record.evidence),
+        "promoted_by": record.promoted_by,
+        "promoted_at": _time(record.created_ms),
+        "expires_at": None if record.expires_ms is None else _time(record.expires_ms),
     }
 
 
@@ -178,6 +217,21 @@ def _evidence_document(each: Evidence) -> dict[str, Any]:
         "created_at": _time(each.created_ms),
         "details": dict(each.details),
     }
+
+
+def _source(each: Evidence) -> str:
+    """With which model it was shown, or who said it and why."""
+    if each.provider != ANY_MODEL:
+        return f"{each.provider} {each.model}"
+    hours = each.details.get("hours")
+    limit = f" for {hours:g} hours" if isinstance(hours, int | float) else ""
+    return f"{said_by(each)}{limit}: {each.details.get('reason')}" if said_by(each) else ""
+
+
+def _record_row(record: Promotion) -> tuple[object, ...]:
+    models = "\n".join(f"{each.provider} {each.model}" for each in record.models)
+    end = None if record.expires_ms is None else _time(record.expires_ms)[:16]
+    return record.alias, models, record.basis, _time(record.created_ms)[:16], end, record.promoted_by
 
 
 def _time(ms: int) -> str:

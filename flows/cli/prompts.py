@@ -12,6 +12,9 @@ app.command()(performance)
 
 File = Annotated[Path, typer.Argument(help="A prompt as YAML.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Name = Annotated[str, typer.Argument(help="The prompt.", show_default=False)]
+Version = Annotated[int, typer.Argument(help="Its version.", min=1, show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept with it, and in the audit log.")]
 REFERENCE = "NAME, NAME@ALIAS or NAME/VERSION."
 
 
@@ -84,18 +87,18 @@ def list_prompts(as_json: Json = False) -> None:
 
 @app.command()
 def show(reference: Annotated[str, typer.Argument(help=REFERENCE, show_default=False)], as_json: Json = False) -> None:
-    """One version: wording, variables, parameters, findings and the evidence it has."""
+    """One version: wording, parameters, findings, evidence with people's words, and what lets it serve."""
     import asyncio
 
     from flows.cli import console, prompt_actions, prompt_output
     from registry.prompts.versions import parse_reference
 
     version = asyncio.run(prompt_actions.find(parse_reference(reference)))
-    evidence = prompt_actions.evidence(version)
+    known = prompt_actions.known_about(version)
     if as_json:
-        console.print_json(prompt_output.version_document(version, evidence))
+        console.print_json(prompt_output.version_document(version, known))
     else:
-        prompt_output.print_version(version, evidence)
+        prompt_output.print_version(version, known)
 
 
 @app.command()
@@ -120,11 +123,7 @@ def diff(
 
 
 @app.command()
-def promote(
-    name: Annotated[str, typer.Argument(help="The prompt.", show_default=False)],
-    version: Annotated[int, typer.Argument(help="Its version.", min=1, show_default=False)],
-    as_json: Json = False,
-) -> None:
+def promote(name: Name, version: Version, as_json: Json = False) -> None:
     """Move the serving alias to a version whose evidence satisfies the use case's policy; else end with 1."""
     import asyncio
 
@@ -132,14 +131,80 @@ def promote(
     from registry.prompts.promotion import PromotionRefused
 
     try:
-        promotion, policy = asyncio.run(prompt_actions.promote(name, version))
+        promoted = asyncio.run(prompt_actions.promote(name, version))
     except PromotionRefused as refused:
         prompt_output.print_refusal(name, version, refused, as_json=as_json)
         raise typer.Exit(1) from None
     if as_json:
-        console.print_json(prompt_output.promotion_document(promotion, policy))
+        console.print_json(prompt_output.promotion_document(promoted))
     else:
-        typer.echo(
-            f"{name}/{version} is now {policy.alias} of use case {policy.use_case}; the policy is {policy.summary}, "
-            f"record {promotion.id}"
-        )
+        prompt_output.print_promotion(promoted)
+
+
+@app.command()
+def rollback(name: Name, as_json: Json = False) -> None:
+    """Move the serving alias back to the version that was let through before; its record is enough.
+
+    Twice leads back to where it began. Revoke a version that must not return.
+    """
+    import asyncio
+
+    from flows.cli import console, prompt_actions, prompt_output
+
+    promoted = asyncio.run(prompt_actions.rollback(name))
+    if as_json:
+        console.print_json(prompt_output.promotion_document(promoted))
+    else:
+        prompt_output.print_promotion(promoted)
+
+
+@app.command()
+def approve(
+    name: Name,
+    version: Version,
+    reason: Reason,
+    reject: Annotated[bool, typer.Option("--reject", help="Say no: nothing outweighs it while it stands.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Approve a version, or reject it, with your own key in ASSAY_KEY: role `engineer`, without a tenant."""
+    from flows.cli import console, prompt_actions
+
+    given = prompt_actions.approve(name, version, agrees=not reject, reason=reason)
+    if as_json:
+        console.print_json(given)
+    else:
+        typer.echo(f"{given['by']} {'rejects' if reject else 'approves'} {name}/{version}")
+
+
+@app.command()
+def waive(
+    name: Name,
+    version: Version,
+    reason: Reason,
+    hours: Annotated[float, typer.Option(help="How long your signature holds; the policy sets the most.")],
+    as_json: Json = False,
+) -> None:
+    """Sign for a version without its evidence, with your own key as for approve; two people have to, then promote it.
+
+    With the second signature's end serving returns to the version before by itself.
+    """
+    from flows.cli import console, prompt_actions
+
+    given = prompt_actions.waive(name, version, hours, reason)
+    if as_json:
+        console.print_json(given)
+    else:
+        typer.echo(f"{given['by']} signs for {name}/{version}, for {hours:g} hours")
+
+
+@app.command()
+def revoke(name: Name, version: Version, reason: Reason, as_json: Json = False) -> None:
+    """End all that lets a version's content serve; serving returns to what was let through before it."""
+    from flows.cli import console, prompt_actions, prompt_output
+
+    ended = prompt_actions.revoke(name, version, reason)
+    if as_json:
+        console.print_json([prompt_output.record_document(record) for record in ended])
+    else:
+        places = ", ".join(sorted({record.alias for record in ended}))
+        typer.echo(f"{name}/{version} may serve no longer as {places}; {len(ended)} records ended")

@@ -17,9 +17,11 @@ from infra.local.settings import LocalSettings
 from registry.database import open_database
 from registry.prompts.evidence import record_evidence
 from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.promotion_records import ServingModel, tell_serving_models, valid_promotions
 
 ROOT = Path(__file__).parents[3]
 MODELS = {"extractive": "extractive-1", "local": "smollm2-135m-instruct"}
+CHAIN = [ServingModel(provider=provider, model=model) for provider, model in MODELS.items()]
 GOOD = {"ndcg@10": 1.0, "citation_supports": 1.0, "claims_grounded": 1.0, "abstention_right": 1.0}
 
 
@@ -80,16 +82,33 @@ def mlflow(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path) -
 def commands(mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch, database_url: str) -> Commands:
     """Commands that are answered here, after the prompt was pushed."""
     made = Commands(database_url)
+    database = open_database(database_url)
+    tell_serving_models(database, CHAIN)
+    database.close()
     pushed = CliRunner().invoke(prompts.app, ["push", str(ROOT / "prompts" / "insights.yaml"), "--json"])
     made.content_hash = json.loads(pushed.stdout)["content_hash"]
     monkeypatch.setattr(subprocess, "run", made.run)
     return made
 
 
+def proven(database_url: str) -> list[tuple[str, ...]]:
+    """The providers of each promotion record, the newest first."""
+    database = open_database(database_url)
+    records = valid_promotions(database, "insights", "production", 0)
+    database.close()
+    return [tuple(each.provider for each in record.models) for record in records]
+
+
 def step(name: str) -> Callable[[], None]:
     """One step of `assay up`."""
     (found,) = [each for each in FirstPass(LocalSettings(), sample=True).steps() if each.name == name]
     return found.run
+
+
+def test_the_promotion_waits_for_who_answers() -> None:
+    """The API says when it starts which models answer; before that a promotion would be refused."""
+    (promotion,) = [each for each in FirstPass(LocalSettings(), sample=True).steps() if each.name == "promotion"]
+    assert "api" in promotion.needs
 
 
 def test_each_provider_of_the_chain_is_measured_and_the_prompt_promoted(commands: Commands, mlflow: FakeMlflow) -> None:
@@ -102,16 +121,27 @@ def test_each_provider_of_the_chain_is_measured_and_the_prompt_promoted(commands
 
 @pytest.mark.usefixtures("mlflow")
 def test_a_provider_that_fails_is_told_with_verdict_and_reason(commands: Commands) -> None:
-    """The others are measured all the same; the promotion then says who stands in the way."""
+    """The others are measured all the same, and the prompt serves with them alone."""
     commands.verdicts["extractive"] = "FAIL"
     with pytest.raises(PlatformError) as told:
         step("evaluation")()
     assert str(told.value) == "extractive: FAIL: citation_supports is 0.085, below its floor of 0.35"
     assert commands.measured == ["extractive", "local"]
+    step("promotion")()
+    assert proven(commands.database_url) == [("local",)]
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_without_any_evidence_the_promotion_says_who_stands_in_the_way(commands: Commands) -> None:
+    """Every provider of the chain failed: nothing serves, and the step tells each reason."""
+    commands.verdicts |= {"extractive": "FAIL", "local": "FAIL"}
+    with pytest.raises(PlatformError):
+        step("evaluation")()
     with pytest.raises(
         PlatformError, match=r"^the newest evaluation with extractive extractive-1 says FAIL \(citation"
     ):
         step("promotion")()
+    assert proven(commands.database_url) == []
 
 
 @pytest.mark.usefixtures("mlflow")

@@ -4,17 +4,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fakes.fake_mlflow import FakeMlflow
 from typer.testing import CliRunner
 
+from flows.api_client import ApiClient
 from flows.cli import prompt_actions
+from flows.cli.platform_checks import evidence_checks
 from flows.cli.prompts import app
 from registry.database import open_database
-from registry.errors import InvalidInput, Refused
+from registry.errors import InvalidInput, JsonValue, Refused
 from registry.prompts.evidence import record_evidence
 from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.promotion_records import ServingModel, tell_serving_models
+from registry.prompts.revocation import NoPromotion
 from registry.prompts.schema import load_template, parse_template
+from registry.tenants import Keys, Unauthenticated
+from serving.settings import ServingSettings
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "prompts" / "insights.yaml"
@@ -34,7 +41,9 @@ def mlflow(monkeypatch: pytest.MonkeyPatch, database_url: str) -> FakeMlflow:
     monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url, **_: MlflowRest(url, client=fake.client()))
     monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
     monkeypatch.setenv("ASSAY_POLICIES", str(ROOT / "policies"))
-    monkeypatch.setenv("ASSAY_PROVIDERS", "extractive")
+    database = open_database(database_url)
+    tell_serving_models(database, [ServingModel(provider="extractive", model="extractive-1")])
+    database.close()
     monkeypatch.setenv("ASSAY_WEBHOOK_SECRET", "unused")
     return fake
 
@@ -51,6 +60,42 @@ def run(*arguments: object, code: int = 0) -> str:
 def run_json(*arguments: object, code: int = 0) -> Any:
     """Run a command with --json and read its standard output, which has to be one document."""
     return json.loads(run(*arguments, "--json", code=code))
+
+
+def evaluated(database_url: str, pushed: dict[str, Any], provider: str = "extractive", **details: JsonValue) -> None:
+    """Store an evaluation that passes, as the flow does."""
+    database = open_database(database_url)
+    floors = {"ndcg@10": 1.0, "citation_supports": 1.0, "claims_grounded": 1.0, "abstention_right": 1.0}
+    record_evidence(
+        database,
+        kind="evaluation",
+        prompt_name="insights",
+        prompt_version=pushed["version"],
+        content_hash=pushed["content_hash"],
+        provider=provider,
+        model=f"{provider}-1",
+        verdict="PASS",
+        details={"metrics": {**floors}, **details},
+    )
+    database.close()
+
+
+def two_versions(database_url: str, directory: Path) -> None:
+    """Promote two versions, and push a third one that nothing is known of."""
+    before: dict[str, Any] = {"content_hash": None}
+    for number, wording in enumerate(("one sentence", "two sentences"), 1):
+        file = directory / "insights.yaml"
+        file.write_text(SHIPPED.read_text().replace("at most three sentences", wording))
+        pushed = run_json("push", file)
+        evaluated(database_url, pushed, against_content=before["content_hash"])
+        run("promote", "insights", number)
+        before = pushed
+    run("push", SHIPPED)
+
+
+def doctor() -> list[str]:
+    """What `assay doctor` finds about the use case."""
+    return [f"{check.state}: {check.message}" for check in evidence_checks(ServingSettings())]
 
 
 def test_lint_passes_a_sound_file() -> None:
@@ -136,24 +181,101 @@ def test_promote_refuses_and_then_promotes(mlflow: FakeMlflow, database_url: str
     assert refused["promoted"] is False
     assert "assay evaluate run --prompt insights/1" in refused["missing"][0]
     assert run("promote", "insights", 1, code=1) == ""
-    database = open_database(database_url)
-    floors = {"ndcg@10": 1.0, "citation_supports": 1.0, "claims_grounded": 1.0, "abstention_right": 1.0}
-    record_evidence(
-        database,
-        kind="evaluation",
-        prompt_name="insights",
-        prompt_version=1,
-        content_hash=pushed["content_hash"],
-        provider="extractive",
-        model="extractive-1",
-        verdict="PASS",
-        details={"metrics": {**floors}},
-    )
-    database.close()
+    evaluated(database_url, pushed)
     promoted = run_json("promote", "insights", 1)
     assert (promoted["promoted"], promoted["alias"], promoted["policy"]) == (True, "production", "evaluation + lint")
+    assert (promoted["basis"], promoted["models"], promoted["skipped"]) == (
+        "evidence",
+        [["extractive", "extractive-1"]],
+        [],
+    )
     assert mlflow.prompts["insights"].aliases["production"] == "1"
-    assert "evaluation + lint" in run("promote", "insights", 1)
+    assert "by the policy's evaluation + lint" in run("promote", "insights", 1)
+    assert run_json("show", "insights/1")["records"][0]["record"] == promoted["record"]
+    assert "May serve" in run("show", "insights/1")
+
+
+def test_a_rollback_leads_to_the_version_before(mlflow: FakeMlflow, database_url: str, tmp_path: Path) -> None:
+    """Its record is enough; twice leads back; where the alias points at what may not serve, what serves is the way."""
+    two_versions(database_url, tmp_path)
+    assert mlflow.prompts["insights"].aliases["production"] == "2"
+    assert run_json("rollback", "insights")["version"] == 1
+    assert "insights/2 is now production" in run("rollback", "insights")
+    mlflow.point("insights", "production", 3)
+    assert run_json("rollback", "insights")["version"] == 2
+    mlflow.point("insights", "production", None)
+    assert run_json("rollback", "insights")["version"] == 2
+
+
+def test_what_is_revoked_does_not_return(mlflow: FakeMlflow, database_url: str, tmp_path: Path) -> None:
+    """A rollback finds the versions that may still serve, and says so when there is none."""
+    two_versions(database_url, tmp_path)
+    (ended,) = run_json("revoke", "insights", 1, "--reason", "it is rude")
+    assert ended["alias"] == "production"
+    with pytest.raises(NoPromotion, match="no other version of prompt 'insights' may be 'production'"):
+        run("rollback", "insights")
+    with pytest.raises(NoPromotion, match="insights/1 has no valid promotion record"):
+        run("revoke", "insights", 1, "--reason", "again")
+    assert run("revoke", "insights", 2, "-m", "rude, too").startswith("insights/2 may serve no longer as production")
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "body"),
+    [
+        (("approve",), "approvals", {"decision": "approve", "reason": "why"}),
+        (("approve", "--reject"), "approvals", {"decision": "reject", "reason": "why"}),
+        (("waive", "--hours", 4), "waivers", {"hours": 4.0, "reason": "why"}),
+    ],
+)
+def test_words_go_to_the_api(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[object, ...], path: str, body: dict[str, object]
+) -> None:
+    """With the key of whoever speaks; the command line itself writes nothing into the registry."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(201, json={"by": "ada"})
+
+    def client(_settings: object) -> ApiClient:
+        return ApiClient("http://api", "key", httpx.MockTransport(answer))
+
+    monkeypatch.setattr(ApiClient, "from_settings", client)
+    name, *options = command
+    assert run(name, "insights", 2, "--reason", "why", *options).startswith("ada ")
+    assert (sent[0].url.path, json.loads(sent[0].content)) == (f"/v1/prompts/insights/2/{path}", body)
+
+
+def test_an_unfit_key_moves_nothing(mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    """A promotion bears the name of the key's owner; a key that opens nothing is no name."""
+    evaluated(database_url, run_json("push", SHIPPED))
+    monkeypatch.setenv("ASSAY_KEY", "assay_0_0")
+    with pytest.raises(Unauthenticated):
+        run("promote", "insights", 1)
+    database = open_database(database_url)
+    monkeypatch.setenv("ASSAY_KEY", Keys(database).create("engineer", None, "ada").key)
+    database.close()
+    assert run_json("promote", "insights", 1)["promoted_by"] == "ada"
+
+
+def test_doctor_says_who_answers_and_why(mlflow: FakeMlflow, database_url: str) -> None:
+    """Before a promotion, with a model whose evidence came later, and when the record is gone."""
+    pushed = run_json("push", SHIPPED)
+    assert doctor() == ["warning: no prompt 'insights' under alias 'production'; promote a version first"]
+    evaluated(database_url, pushed)
+    run("promote", "insights", 1)
+    assert doctor() == ["ok: extractive extractive-1 has its evidence"]
+    database = open_database(database_url)
+    chain = [ServingModel(provider=each, model=f"{each}-1") for each in ("extractive", "local")]
+    tell_serving_models(database, chain)
+    database.close()
+    assert "warning: local is skipped: no evaluation with local local-1" in doctor()[1]
+    evaluated(database_url, pushed, "local")
+    assert doctor()[1] == (
+        "warning: local local-1 has its evidence now; let it answer with `assay prompts promote insights 1`"
+    )
+    run("revoke", "insights", 1, "--reason", "rude")
+    assert doctor()[0].startswith("warning: alias 'production' points at insights/1, which nothing lets serve")
 
 
 def test_wrong_usage_ends_with_2(mlflow: FakeMlflow) -> None:

@@ -13,7 +13,9 @@ from flows.cli import main as rim
 from flows.cli import prompt_actions, prompts
 from infra.local.settings import LocalSettings
 from infra.local.supervisor import Platform
+from registry.database import Database
 from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.promotion_records import ServingModel, tell_serving_models
 
 ROOT = Path(__file__).parents[3]
 
@@ -80,7 +82,12 @@ def test_a_setting_that_the_api_refuses_touches_nothing(
 
 
 def test_a_provider_without_evidence_is_warned_about(
-    ups: Ups, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ups: Ups,
+    tmp_path: Path,
+    database: Database,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whoever adds a provider to a platform that serves already reads the command that makes its evidence."""
     fake = FakeMlflow()
@@ -89,12 +96,13 @@ def test_a_provider_without_evidence_is_warned_about(
     monkeypatch.setenv("ASSAY_POLICIES", str(tmp_path))
     policy = tmp_path / "insights.yaml"
     policy.write_text("use_case: insights\nprompt: insights\nrequires: [{kind: lint}]\n")
+    tell_serving_models(database, [ServingModel(provider="extractive", model="extractive-1")])
     CliRunner().invoke(prompts.app, ["push", str(ROOT / "prompts" / "insights.yaml")])
     assert CliRunner().invoke(prompts.app, ["promote", "insights", "1"]).exit_code == 0
     assert up(monkeypatch, "--json") == 0
     assert json.loads(capsys.readouterr().out)["warnings"] == []
     policy.write_text("use_case: insights\nprompt: insights\nrequires: [{kind: evaluation}]\n")
-    monkeypatch.setenv("ASSAY_PROVIDERS", "local")
+    tell_serving_models(database, [ServingModel(provider="local", model="smollm2-135m-instruct")])
     assert up(monkeypatch, "--json") == 0
     told = capsys.readouterr()
     (warning,) = json.loads(told.out)["warnings"]
