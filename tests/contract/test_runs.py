@@ -101,3 +101,34 @@ def test_a_dead_server_is_said_at_once() -> None:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(RunsUnavailable, match="does not answer"):
             Runs(f"http://127.0.0.1:{unused.getsockname()[1]}").log(report())
+
+
+class TestLastingRun:
+    """One run that follows something over time."""
+
+    def test_it_goes_on_where_it_was(self, client: MlflowClient, mlflow_url: str) -> None:
+        """A second look adds to the same run; each step keeps its value."""
+        runs = Runs(mlflow_url, "assay-lasting")
+        first = runs.log_steps("linked/1", report(), {10: {"grounded": 0.5}})
+        second = runs.log_steps("linked/1", report(), {10: {"grounded": 0.5}, 11: {"grounded": 0.75}})
+        assert second == first
+        history = client.get_metric_history(first.id, "grounded")
+        assert sorted((point.step, point.value) for point in history) == [(10, 0.5), (11, 0.75)]
+
+    def test_what_did_not_change_is_not_written_again(self, client: MlflowClient, mlflow_url: str) -> None:
+        """Looks without news leave the run as it is; a step that changed has its newer value."""
+        runs = Runs(mlflow_url, "assay-lasting")
+        logged = runs.log_steps("linked/2", report(), {10: {"calls": 1.0}})
+        runs.log_steps("linked/2", report(), {10: {"calls": 1.0}})
+        assert len(client.get_metric_history(logged.id, "calls")) == 1
+        runs.log_steps("linked/2", report(), {10: {"calls": 3.0}})
+        assert client.get_run(logged.id).data.metrics == {"calls": 3.0}
+
+    def test_each_thing_has_its_own(self, client: MlflowClient, mlflow_url: str) -> None:
+        """Two versions of a prompt have two runs, each linked to its version."""
+        runs = Runs(mlflow_url, "assay-lasting")
+        third = runs.log_steps("linked/3", report(prompt=("linked", 3)), {1: {"calls": 1.0}})
+        fourth = runs.log_steps("linked/4", report(prompt=("linked", 4)), {1: {"calls": 1.0}})
+        assert third.id != fourth.id
+        tags = client.get_run(fourth.id).data.tags
+        assert json.loads(tags[LINKED_PROMPTS_TAG]) == [{"name": "linked", "version": "4"}]
