@@ -123,7 +123,9 @@ class FirstPass:
 
     def _push_prompt(self) -> None:
         if self._alias("production") is None:
-            self._assay("prompts", "push", str(SOURCE_ROOT / "prompts" / f"{PROMPT}.yaml"), log="prompt")
+            # No candidate: the step «evaluation» measures it, or nobody has a data set for it yet.
+            file = str(SOURCE_ROOT / "prompts" / f"{PROMPT}.yaml")
+            self._assay("prompts", "push", file, "--no-candidate", log="prompt")
 
     def _ingest(self, tenant: str) -> None:
         with closing(open_database(self._settings.database_url)) as database:

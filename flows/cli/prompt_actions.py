@@ -70,12 +70,13 @@ class Standing:
     """What lets it serve; None: nothing does."""
 
 
-async def push(template: PromptTemplate, message: str) -> Pushed:
-    """Make the template a version, unless the newest has its content, and point `candidate` at it."""
+async def push(template: PromptTemplate, message: str, *, candidate: bool) -> Pushed:
+    """Make the template a version, unless the newest has its content, and point `candidate` at it where wanted."""
     async with _mlflow() as rest:
         publisher = PromptPublisher(rest)
         pushed = await publisher.push(template, message)
-        await publisher.set_alias(template.name, CANDIDATE, pushed.version.version)
+        if candidate:
+            await publisher.set_alias(template.name, CANDIDATE, pushed.version.version)
         return pushed
 
 

@@ -22,9 +22,10 @@ REFERENCE = "NAME, NAME@ALIAS or NAME/VERSION."
 def push(
     file: File,
     message: Annotated[str, typer.Option("--message", "-m", help="Why; shown in MLflow beside the version.")] = "",
+    quietly: Annotated[bool, typer.Option("--no-candidate", help="Leave alias `candidate`: no evaluation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Store a prompt as a new version in MLflow and point alias `candidate` at it.
+    """Store a prompt as a new version in MLflow and point alias `candidate` at it, which starts its evaluation.
 
     A prompt that is the newest version already makes no new one. One with lint errors is not stored; exit 1.
     """
@@ -40,12 +41,13 @@ def push(
     if any(finding.severity == "error" for finding in findings):
         prompt_output.print_findings(findings)
         raise Refused(f"{template.name!r} is not stored: mend the lint errors, then push again")
-    pushed = asyncio.run(prompt_actions.push(template, message))
+    pushed = asyncio.run(prompt_actions.push(template, message, candidate=not quietly))
     if as_json:
         console.print_json(prompt_output.pushed_document(pushed))
         return
     made = "is new" if pushed.created else "was there already, unchanged"
-    typer.echo(f"{template.name}/{pushed.version.version} {made}; alias candidate points at it")
+    waits = "" if quietly else "; alias candidate points at it, and its page in MLflow will show the verdict"
+    typer.echo(f"{template.name}/{pushed.version.version} {made}{waits}")
     prompt_output.print_findings(findings)
 
 
