@@ -6,14 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import psutil
 from fakes.fake_mlflow import FakeMlflow
 from fakes.fake_mlflow_server import fake_mlflow_url
+from fakes.fake_serving import prove
 from fixtures_engine import ENGINE_KEY, EngineProcess, free_port
 
 from evaluation.data.make.__main__ import SAMPLE
@@ -27,9 +28,11 @@ from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.publishing import PromptPublisher
 from registry.prompts.schema import load_template
 from registry.tenants import Keys, Tenants
+from serving.providers.extractive import Extractive
 
 ROOT = Path(__file__).parents[2]
 TENANT = "meridian"
+WEBHOOK_SECRET = "of-no-use-elsewhere"
 START_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 30.0
 LOOK_EVERY_S = 0.1
 MEGABYTE = 1_000_000
@@ -72,44 +75,52 @@ class Served:
 @contextmanager
 def surroundings(folder: Path) -> Generator[Surroundings]:
     """Start engine and fake MLflow, make the registry, bring in the documents, promote the prompt."""
+    registry = f"sqlite:///{folder / 'registry.db'}"
+    migrate(registry)
+    with fake_mlflow_url(FakeMlflow()) as mlflow_url:
+        asyncio.run(_promote(mlflow_url, registry))
+        with surroundings_of(folder, mlflow_url, registry, ROOT / "policies") as around:
+            yield around
+
+
+@contextmanager
+def surroundings_of(folder: Path, mlflow_url: str, registry: str, policies: Path) -> Generator[Surroundings]:
+    """The same with an MLflow and a migrated registry that are there, and a prompt that somebody else promotes."""
     home = folder / "home"
     engine = EngineProcess(home).start()
     assert engine.process is not None
+    own = {
+        "ASSAY_HOME": str(home),
+        "ASSAY_DATABASE_URL": registry,
+        "ASSAY_MASTER_KEY": "5a" * 32,
+        "ASSAY_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "ASSAY_PROVIDERS": "extractive",
+        "ASSAY_POLICIES": str(policies),
+        "MLFLOW_TRACKING_URI": mlflow_url,
+        "QDRANT_URL": engine.url,
+        "QDRANT_API_KEY": ENGINE_KEY,
+    }
+    others = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     try:
-        with fake_mlflow_url(FakeMlflow()) as mlflow_url:
-            asyncio.run(_promote(mlflow_url))
-            url = f"sqlite:///{home}/registry.db"
-            migrate(url)
-            own = {
-                "ASSAY_HOME": str(home),
-                "ASSAY_MASTER_KEY": "5a" * 32,
-                "ASSAY_WEBHOOK_SECRET": "of-no-use-here",
-                "ASSAY_PROVIDERS": "extractive",
-                "ASSAY_POLICIES": str(ROOT / "policies"),
-                "MLFLOW_TRACKING_URI": mlflow_url,
-                "QDRANT_URL": engine.url,
-                "QDRANT_API_KEY": ENGINE_KEY,
-            }
-            others = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-            yield Surroundings(
-                home=home,
-                key=asyncio.run(_fill(url, engine.url)),
-                engine=psutil.Process(engine.process.pid),
-                environment=others | own,
-                questions=tuple(
-                    row.question for row in read_rows(SAMPLE / "ground_truth.jsonl") if row.tenant == TENANT
-                ),
-            )
+        yield Surroundings(
+            home=home,
+            key=asyncio.run(_fill(registry, engine.url)),
+            engine=psutil.Process(engine.process.pid),
+            environment=others | own,
+            questions=tuple(row.question for row in read_rows(SAMPLE / "ground_truth.jsonl") if row.tenant == TENANT),
+        )
     finally:
         engine.stop()
 
 
-async def _promote(mlflow_url: str) -> None:
+async def _promote(mlflow_url: str, registry: str) -> None:
     rest = MlflowRest(mlflow_url)
     publisher = PromptPublisher(rest)
     pushed = await publisher.push(load_template(ROOT / "prompts" / "insights.yaml"))
     await publisher.set_alias("insights", "production", pushed.version.version)
     await rest.aclose()
+    with closing(open_database(registry)) as database:
+        prove(database, replace(pushed.version, alias="production"), models=[(Extractive.name, Extractive.model)])
 
 
 async def _fill(database_url: str, engine_url: str) -> str:
@@ -128,8 +139,8 @@ async def _fill(database_url: str, engine_url: str) -> str:
 
 
 @contextmanager
-def serving(around: Surroundings) -> Generator[Served]:
-    """Run `assay serve` until the block ends.
+def serving(around: Surroundings, workers: int = 1) -> Generator[Served]:
+    """Run `assay serve` until the block ends; its log is `serve.log` in home.
 
     Raises:
         DidNotStart: it was not ready within two minutes.
@@ -137,6 +148,7 @@ def serving(around: Surroundings) -> Generator[Served]:
     port = free_port()
     log = around.home / "serve.log"
     command = [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)]
+    command += ["--workers", str(workers)]
     with log.open("ab") as output:
         started = time.perf_counter()
         api = subprocess.Popen(command, env=dict(around.environment), cwd=ROOT, stdout=output, stderr=output)
