@@ -111,6 +111,9 @@ def _store(outcome: Outcome, services: EvaluationServices) -> str:
         verdict=outcome.ruling.verdict,
         details={
             "metrics": {name: estimate.value for name, estimate in outcome.candidate.summary.metrics.items()},
+            "intervals": {
+                name: [each.low, each.high, each.n] for name, each in outcome.candidate.summary.metrics.items()
+            },
             "reasons": list(outcome.ruling.reasons),
             "evaluation": prepared.id,
             "answered_by": list(outcome.answered),

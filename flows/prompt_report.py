@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -91,10 +91,25 @@ def shown(figure: Estimate | None) -> str:
 
 def quality(report: VersionReport) -> str:
     """The newest evaluations for people."""
+    verdicts = ((f"{each.verdict} with {each.provider} {each.model}", quality_of(each)) for each in report.evaluations)
     return "; ".join(
-        f"{each.verdict} {_quality(each)} with {each.provider} {each.model}".replace("  ", " ")
-        for each in report.evaluations
+        verdict if figure is None else f"{verdict}, {QUALITY} {shown(figure)}" for verdict, figure in verdicts
     )
+
+
+def quality_of(evaluation: Evidence) -> Estimate | None:
+    """The share of right answers that an evaluation found; None when it measured none."""
+    details = evaluation.details
+    metrics, intervals = details.get("metrics"), details.get("intervals")
+    value = metrics.get(QUALITY) if isinstance(metrics, dict) else None
+    if not isinstance(value, int | float):
+        return None
+    interval = intervals.get(QUALITY) if isinstance(intervals, dict) else None
+    match interval:
+        case [int() | float() as low, int() | float() as high, int() as n]:
+            return Estimate(value=value, low=low, high=high, n=n)
+        case _:  # evidence that was made before intervals were stored
+            return Estimate(value=value, low=-math.inf, high=math.inf, n=0)
 
 
 def markdown(reports: Sequence[VersionReport], days: int = DAYS) -> str:
@@ -123,34 +138,24 @@ def _row(name: str, each: Estimate) -> str:
 
 
 def _figures(line: Performance) -> dict[str, JsonValue]:
-    return {
-        name: {"value": each.value, "low": _finite(each.low), "high": _finite(each.high), "n": each.n}
-        for name, each in line.figures.items()
-    }
+    return {name: _figure(each) for name, each in line.figures.items()}
+
+
+def _figure(each: Estimate) -> dict[str, JsonValue]:
+    return {"value": each.value, "low": _finite(each.low), "high": _finite(each.high), "n": each.n}
 
 
 def _evaluation(each: Evidence) -> dict[str, JsonValue]:
+    figure = quality_of(each)
     return {
         "provider": each.provider,
         "model": each.model,
         "verdict": each.verdict,
         "dataset": each.dataset,
-        QUALITY: measured(each),
+        QUALITY: None if figure is None else _figure(figure),
         "run_id": each.run_id,
         "evidence": each.id,
     }
-
-
-def measured(each: Evidence) -> float | None:
-    """What an evaluation says of the quality; None when it did not measure it."""
-    metrics = each.details.get("metrics")
-    value = metrics.get(QUALITY) if isinstance(metrics, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _quality(each: Evidence) -> str:
-    value = measured(each)
-    return "" if value is None else f"{QUALITY} {_number(value)}"
 
 
 def _finite(limit: float) -> float | None:

@@ -1,6 +1,7 @@
 """The flow `watch-prompts`: how each prompt version does in use, in MLflow beside the version and in Prefect."""
 
 import asyncio
+import math
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -8,8 +9,9 @@ from contextlib import closing
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from flows.prompt_report import DAYS, QUALITY, VersionReport, day_of, document, look, markdown, measured, shown
+from flows.prompt_report import DAYS, QUALITY, VersionReport, day_of, document, look, markdown, quality_of, shown
 from flows.settings import FlowSettings
+from monitoring.intervals import Estimate
 from monitoring.prompt_performance import FIGURES, Performance
 from registry.database import open_database
 from registry.errors import JsonValue
@@ -66,10 +68,10 @@ def write_back(runs: Runs, report: VersionReport) -> str:
     about = f"{whole.name}/{whole.version}"
     steps = {day.from_ms // DAY_MS: metrics(day) for day in report.days}
     for evaluation in reversed(report.evaluations):  # the newest is written last and stands
-        value = measured(evaluation)
-        if value is not None:
-            day = evaluation.created_ms // DAY_MS
-            steps.setdefault(day, {})[f"{QUALITY}_{evaluation.provider}"] = value
+        quality = quality_of(evaluation)
+        if quality is not None:
+            named = _named(f"{QUALITY}_{evaluation.provider}", quality)
+            steps.setdefault(evaluation.created_ms // DAY_MS, {}).update(named)
     lasting = RunReport(
         name=f"{about} in use",
         prompt=(whole.name, whole.version),
@@ -84,10 +86,13 @@ def metrics(line: Performance) -> dict[str, float]:
     """A period's figures with their limits, as far as the data set any."""
     found = {"calls": float(line.calls)}
     for name, figure in line.figures.items():
-        found[name] = figure.value
-        limits = {f"{name}_low": figure.low, f"{name}_high": figure.high}
-        found |= {key: limit for key, limit in limits.items() if abs(limit) != float("inf")}
+        found |= _named(name, figure)
     return found
+
+
+def _named(name: str, figure: Estimate) -> dict[str, float]:
+    values = {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+    return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
 def table(reports: Sequence[VersionReport]) -> list[dict[str, JsonValue]]:
