@@ -54,10 +54,12 @@ def evidence_checks(settings: ServingSettings) -> list[Check]:
 def _evidence(policy: Policy, found: Standing) -> Iterator[tuple[Literal["ok", "warning"], str]]:
     """What the policy would say today, and who answers with the version now."""
     decision, record = found.decision, found.record
-    label = f"{found.version.name}/{found.version.version}"
-    promote = f"`assay prompts promote {found.version.name} {found.version.version}`"
+    name = found.version.name
+    label = f"{name}/{found.version.version}"
+    promote = f"`assay prompts promote {name} {found.version.version}`"
     if record is None:
-        yield "warning", f"alias {policy.alias!r} points at {label}, which nothing lets serve; run {promote}"
+        remedy = f"run {promote} or `assay prompts rollback {name}`"
+        yield "warning", f"alias {policy.alias!r} points at {label}, which nothing lets serve; {remedy}"
     elif record.expires_ms is not None:
         yield "warning", f"{label} serves by a waiver until {when(record.expires_ms)}; make its evidence before"
     for sentence in decision.missing:

@@ -7,7 +7,10 @@
 * gate, gatekeeper, gate_actor: inside the MLflow server, what may change there and who asks (they alone import mlflow)
 * authorship: who wrote which content, noted by the gate
 * mlflow_rest, versions, promoted: reading versions over plain REST; last good on disk
-* policy, promotion: what a use case asks for before an alias moves, and the record of it
+* policy, evidence, decision: what a use case asks for, what was shown, and whether that is enough
+* approvals, waivers: people's words about a content
+* promotion, promotion_records, revocation: what lets a content serve, written and ended
+* alias_move: an alias in MLflow together with its record
 * candidates, verdicts: which version waits for its evaluation; what came of it, shown on its page in MLflow
 * webhooks: MLflow's signed pushes
 """
