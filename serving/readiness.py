@@ -6,7 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from registry.corpus.collection import Corpus
+from registry.database import Database
 from registry.errors import AssayError
+from registry.prompts.promoted import PROMPTS_SIGNAL
+from registry.signals import read_signal
 from serving.active_prompt import LOCKED, ActivePrompts
 from serving.providers.chain import Link
 
@@ -36,6 +40,10 @@ class Report:
 
 Probe = Callable[[], Awaitable[Health]]
 
+_MUTE = "no provider of the chain has evidence for"
+_NOT_FOLLOWED = "an alias points at what may not serve; what was let through before serves"
+_UNUSABLE = "a promoted version cannot be used; the one before it serves"
+
 
 class Readiness:
     """Runs the probes side by side, each bounded, and keeps the report for a second."""
@@ -56,23 +64,44 @@ class Readiness:
             return self._kept[1]
 
 
-def prompt_probe(prompts: ActivePrompts) -> Probe:
-    """Down when there is nothing to serve because MLflow is away; degraded when the last good version serves."""
+def database_probe(database: Database) -> Probe:
+    """Down when the registry does not answer."""
+
+    async def probe() -> Health:
+        await asyncio.to_thread(read_signal, database, PROMPTS_SIGNAL)
+        return Health("ok")
+
+    return probe
+
+
+def engine_probe(corpus: Corpus) -> Probe:
+    """Down when the vector engine does not answer."""
+
+    async def probe() -> Health:
+        await corpus.ping()
+        return Health("ok")
+
+    return probe
+
+
+def prompt_probe(prompts: ActivePrompts, links: Sequence[Link]) -> Probe:
+    """Down when nothing can be answered: MLflow is away, or no provider may; degraded when an alias is not followed."""
 
     async def probe() -> Health:
         states = prompts.states().values()
+        served = [state.serving for state in states if state.serving is not None]
+        mute = [each for each in served if not any(each.may_answer(link.name, link.model) for link in links)]
         away = any(state.trouble == "mlflow-unavailable" for state in states)
-        if away and any(state.version is None for state in states):
-            return Health("down", "MLflow does not answer and there is no last good prompt")
-        if away:
-            return Health("degraded", "MLflow does not answer; the last good prompts serve")
-        if any(state.trouble in LOCKED for state in states):
-            return Health("degraded", "an alias points at what may not serve; what was let through before serves")
-        if any(state.freshness == "missing" for state in states):
-            return Health("degraded", "a use case has no promoted prompt version")
-        if any(state.freshness == "stale" for state in states):
-            return Health("degraded", "a promoted version cannot be used; the last good one serves")
-        return Health("ok")
+        found: tuple[tuple[object, State, str], ...] = (
+            (away and len(served) < len(states), "down", "MLflow does not answer and no promoted prompt was kept"),
+            (mute and len(mute) == len(states), "down", f"{_MUTE} the prompts that serve; see `assay doctor`"),
+            (away, "degraded", "MLflow does not answer; what was last let through serves"),
+            (any(state.trouble in LOCKED for state in states), "degraded", _NOT_FOLLOWED),
+            (len(served) < len(states), "degraded", "a use case has no promoted prompt version"),
+            (mute, "degraded", f"{_MUTE} one of the prompts that serve; see `assay doctor`"),
+            (any(state.freshness == "stale" for state in states), "degraded", _UNUSABLE),
+        )
+        return next((Health(state, detail) for applies, state, detail in found if applies), Health("ok"))
 
     return probe
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from registry.database import Database
 from registry.errors import AssayError
+from registry.insights import PromptRef
 from registry.prompts.promotion_records import Promotion, valid_promotion, valid_promotions
 from registry.prompts.schema import SUPPLIED_VARIABLES
 from registry.prompts.versions import PromotedVersion
@@ -32,6 +33,23 @@ class Served:
     arm: str | None = None
     experiment: str | None = None
     unit: str | None = None
+    """Keyed hash of the subject or session that asks; None: nobody told."""
+
+    def may_answer(self, provider: str, model: str) -> bool:
+        """Whether this model was proven with the version."""
+        return self.models is None or (provider, model) in self.models
+
+    @property
+    def reference(self) -> PromptRef:
+        """As an insight names it."""
+        version = self.version
+        return PromptRef(
+            name=version.name,
+            version=version.version,
+            alias=version.alias,
+            arm=self.arm,
+            experiment=self.experiment,
+        )
 
     def in_force(self, now_ms: int) -> bool:
         """Whether the record still lets it serve."""

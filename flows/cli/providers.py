@@ -59,4 +59,8 @@ def _remarks(item: Mapping[str, Any]) -> list[str]:
     remarks += [
         f"{alarm['kind']} ({alarm['severity']}) since {alarm['opened_at']}" for alarm in item.get("alarms") or ()
     ]
+    remarks += [
+        f"skipped for {each['prompt']}/{each['version']}: run `{'`, then `'.join(each['commands'])}`"
+        for each in item.get("skipped_for") or ()
+    ]
     return remarks

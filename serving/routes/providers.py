@@ -1,6 +1,7 @@
 """How the model providers are."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from registry.alarms import open_alarms
 from registry.database import DatabaseUnavailable
 from serving.access import Caller, require
+from serving.active_prompt import ActivePrompt
 from serving.problems import documented
 from serving.providers.health import report
 from serving.wiring import Services
@@ -33,6 +35,17 @@ PROVIDERS_EXAMPLE: dict[str, Any] = {
             "answering_model": "claude-sonnet-5-5-20261015",
             "model_changed": {"from": "claude-sonnet-5-5-20260901", "at": "2026-11-23T07:12:40Z"},
             "alarms": [],
+            "skipped_for": [
+                {
+                    "prompt": "insights",
+                    "alias": "production",
+                    "version": 4,
+                    "commands": [
+                        "assay evaluate run --prompt insights/4 --provider anthropic",
+                        "assay prompts promote insights 4",
+                    ],
+                }
+            ],
         }
     ],
     "next": None,
@@ -50,7 +63,8 @@ PROVIDERS_EXAMPLE: dict[str, Any] = {
 async def list_providers(request: Request, caller: Operator) -> dict[str, Any]:
     """Each provider in the order in which it is asked, as all workers of this node know it; needs a platform key.
 
-    `alarms` is null while the registry's database does not answer.
+    `alarms` is null while the registry's database does not answer. `skipped_for` names the prompts that this provider
+    may not answer with, and the commands that change it.
     """
     caller.require_platform()
     services: Services = request.app.state.services
@@ -58,4 +72,24 @@ async def list_providers(request: Request, caller: Operator) -> dict[str, Any]:
         alarms = await asyncio.to_thread(open_alarms, services.database)
     except DatabaseUnavailable:
         alarms = None
-    return {"items": report(services.providers.links, alarms, datetime.now(UTC)), "next": None}
+    states = services.prompts.states().values()
+    items = report(services.providers.links, alarms, datetime.now(UTC))
+    return {"items": [item | {"skipped_for": _skipped_for(item, states)} for item in items], "next": None}
+
+
+def _skipped_for(item: dict[str, Any], states: Iterable[ActivePrompt]) -> list[dict[str, Any]]:
+    """The prompts that serve without this provider."""
+    return [
+        {
+            "prompt": version.name,
+            "alias": version.alias,
+            "version": version.version,
+            "commands": [
+                f"assay evaluate run --prompt {version.name}/{version.version} --provider {item['provider']}",
+                f"assay prompts promote {version.name} {version.version}",
+            ],
+        }
+        for state in states
+        if state.serving is not None and not state.serving.may_answer(item["provider"], item["model"])
+        for version in (state.serving.version,)
+    ]

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from dataclasses import replace
 
 import pytest
 from fakes.acting_provider import FOREVER_S, Act, ActingProvider, request, texts
@@ -134,6 +135,40 @@ class TestNobodyAnswers:
         with pytest.raises(Saturated) as caught:
             await answer(Fallback(full), streamed=streamed)
         assert (caught.value.code, caught.value.retry_after_s) == ("rate-limited", 2.0)
+
+
+class TestProven:
+    """A prompt version answers with the models that it was proven with."""
+
+    @staticmethod
+    async def answer(chain: Fallback, *models: tuple[str, str], streamed: bool) -> str:
+        """The text of a request that these models may answer."""
+        asked = replace(request(8.0), prompt="insights/4", models=frozenset(models))
+        return "".join(await texts(chain.stream(asked))) if streamed else (await chain.complete(asked)).text
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_others_are_skipped(self, streamed: bool) -> None:  # noqa: FBT001 - a parameter of the test
+        """A preferred provider, and another model of a proven provider, are not asked."""
+        first, other, proven = ActingProvider(), ActingProvider(name="b"), ActingProvider(name="c")
+        chain = Fallback([first, other, proven])
+        assert await self.answer(chain, ("b", "b-2"), ("c", "c-1"), streamed=streamed) == "yes"
+        assert (first.requests, other.requests, len(proven.requests)) == ([], [], 1)
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_nobody_left(self, streamed: bool) -> None:  # noqa: FBT001 - as above
+        """Without a proven provider in the chain the error names the prompt and the command that helps."""
+        with pytest.raises(ProvidersUnavailable, match="evaluate run --prompt insights/4 --provider a") as caught:
+            await self.answer(Fallback([ActingProvider()]), ("gone", "g-1"), streamed=streamed)
+        assert caught.value.details == {"tried": []}
+
+    @on_virtual_clock
+    async def test_the_last_proven_one_has_all_the_time(self) -> None:
+        """Nobody stands behind it, whoever else is in the chain."""
+        proven, started = ActingProvider(), now()
+        await Fallback([proven, ActingProvider(name="b")]).complete(
+            replace(request(16), models=frozenset({("a", "a-1")}))
+        )
+        assert proven.requests[0].deadline - started == 16.0
 
 
 async def test_what_we_kept_back_is_not_news(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from fakes.fake_serving import FACT, prompt_version, withdraw
+from fakes.fake_serving import FACT, prompt_version, prove, withdraw
 
 from registry.errors import Unavailable
 from registry.prompts.schema import Variable
@@ -119,6 +119,27 @@ async def test_nothing_promoted_is_said_plainly(filled: Any) -> None:
     await filled.services.prompts.refresh()
     answer = await filled.ask()
     assert (answer.status_code, answer.json()["code"]) == (404, "prompt-not-found")
+
+
+async def test_without_a_proven_provider_nobody_is_asked(filled: Any) -> None:
+    """providers-unavailable names the prompt and the command, and the model hears nothing."""
+    prove(filled.services.database, prompt_version(), models=[("other", "m")], at_ms=5_000)
+    await filled.services.prompts.refresh()
+    answer = await filled.ask()
+    assert (answer.status_code, answer.json()["code"]) == (503, "providers-unavailable")
+    assert "assay evaluate run --prompt insights/1 --provider scripted" in answer.json()["detail"]
+    assert filled.provider.requests == []
+
+
+async def test_the_log_says_what_let_the_prompt_serve(filled: Any) -> None:
+    """The outcome names the promotion record, so that an auditor finds its evidence."""
+    await filled.ask()
+    assert filled.audit()[-1]["body"]["prompt"] == {
+        "name": "insights",
+        "version": 1,
+        "content_hash": prompt_version().content_hash,
+        "promotion": "1000-1",
+    }
 
 
 async def test_a_failing_provider_is_audited_and_named(filled: Any) -> None:

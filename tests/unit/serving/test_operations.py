@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.fake_serving import prompt_version, withdraw
+from fakes.fake_serving import prompt_version, prove, withdraw
 
 from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.tenants import Keys, Role
@@ -52,6 +52,23 @@ async def test_mlflow_down_without_any_prompt_is_not_ready(api: Any) -> None:
     await api.services.prompts.refresh()
     answer = await api.client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "not-ready")
+
+
+async def test_an_alias_that_is_not_followed_degrades(api: Any) -> None:
+    """What was let through answers, and somebody should look."""
+    api.prompts.versions["insights", "production"] = prompt_version(2, "Answer anew.")
+    await api.services.prompts.refresh()
+    answer = await api.client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "may not serve" in answer.json()["dependencies"]["prompts"]["detail"]
+
+
+async def test_prompts_without_a_proven_provider_are_not_ready(api: Any) -> None:
+    """When no provider of the chain may answer with any prompt, every question would fail."""
+    prove(api.services.database, prompt_version(), models=[("other", "m")], at_ms=5_000)
+    await api.services.prompts.refresh()
+    answer = await api.client.get("/readyz")
+    assert (answer.status_code, answer.json()["dependencies"]["prompts"]["state"]) == (503, "down")
 
 
 async def test_the_engine_down_is_not_ready(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fakes.acting_provider import Act, ActingProvider, request
+from fakes.fake_serving import prompt_version, prove
 from fakes.virtual_clock import on_virtual_clock
 
 from registry.alarms import open_alarm
@@ -268,6 +269,26 @@ class TestRoute:
         (entry,) = (await api.client.get("/v1/providers", headers=api.as_("ops"))).json()["items"]
         (alarm,) = entry["alarms"]
         assert (alarm["kind"], alarm["severity"], alarm["details"]) == ("provider-availability", "page", {"burn": 20.0})
+
+    async def test_a_provider_without_evidence_is_named_with_the_way_to_it(self, api: Any) -> None:
+        """For each prompt that serves without it: which version, and the commands that let it answer."""
+        version = prompt_version(4, "Answer anew.")
+        assert (await api.client.get("/v1/providers", headers=api.as_("ops"))).json()["items"][0]["skipped_for"] == []
+        api.prompts.versions["insights", "production"] = version
+        prove(api.services.database, version, models=[("other", "m")], at_ms=5_000)
+        await api.services.prompts.refresh()
+        (entry,) = (await api.client.get("/v1/providers", headers=api.as_("ops"))).json()["items"]
+        assert entry["skipped_for"] == [
+            {
+                "prompt": "insights",
+                "alias": "production",
+                "version": 4,
+                "commands": [
+                    "assay evaluate run --prompt insights/4 --provider scripted",
+                    "assay prompts promote insights 4",
+                ],
+            }
+        ]
 
     async def test_without_a_database_the_live_state_is_still_told(
         self, api: Any, monkeypatch: pytest.MonkeyPatch
