@@ -1,5 +1,6 @@
 """What is wrong with a prompt before anyone runs it."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,9 +11,13 @@ from registry.prompts.schema import PLACEHOLDER, SUPPLIED_VARIABLES, PromptTempl
 TOKENS_PER_CHAR = 0.25
 """Rough rate for English; used for a size warning only, never for money."""
 STATIC_TOKENS_MAX = 2_000
-SENTENCE_CHARS_MIN = 25
-"""Shorter lines may repeat without being a mistake."""
+REMINDER_CHARS_MAX = 200
+"""So much fixed text may follow the first variable: labels of the data and a last reminder."""
+SENTENCE_WORDS_MIN = 3
+"""Shorter sentences may repeat without being a mistake."""
 TEMPLATE_CODE = ("{%", "{#")
+_WORD = re.compile(r"\w+")
+_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 Severity = Literal["error", "warning"]
 """error - the version may not be promoted; warning - worth a look."""
@@ -120,20 +125,22 @@ def _static_after_dynamic(template: PromptTemplate) -> Iterator[LintFinding]:
     first = PLACEHOLDER.search(whole)
     if first is None:
         return
-    after = PLACEHOLDER.sub("", whole[first.end() :]).strip()
-    before = whole[: first.start()].strip()
-    if len(after) > max(400, len(before)):
+    after = " ".join(PLACEHOLDER.sub("", whole[first.end() :]).split())
+    if len(after) > REMINDER_CHARS_MAX:
         yield _warning(
             "static-after-dynamic",
-            f"{len(after)} characters of fixed text follow the first variable and cannot be cached; move them up",
+            f"{len(after)} characters of fixed text follow the first variable, {{{{{first.group(1)}}}}}, and cannot be "
+            "cached; move them up",
         )
 
 
 def _duplicated(template: PromptTemplate) -> Iterator[LintFinding]:
-    lines = (line.strip(" -*\t").casefold() for turn in template.turns for line in turn.content.splitlines())
-    for line, count in Counter(line for line in lines if len(line) >= SENTENCE_CHARS_MIN).items():
-        if count > 1:
-            yield _warning("duplicated-instruction", f"{line[:60]!r} stands {count} times; say it once")
+    """Among instructions only: an assistant message is an example, and examples may resemble each other."""
+    instructions = (turn.content for turn in template.turns if turn.role != "assistant")
+    sentences = (" ".join(_WORD.findall(part.casefold())) for text in instructions for part in _END.split(text))
+    for sentence, count in Counter(sentences).items():
+        if count > 1 and sentence.count(" ") >= SENTENCE_WORDS_MIN - 1:
+            yield _warning("duplicated-instruction", f"{sentence[:60]!r} stands {count} times; say it once")
 
 
 def _no_output_cap(template: PromptTemplate) -> Iterator[LintFinding]:

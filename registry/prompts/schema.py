@@ -60,7 +60,7 @@ class Variable(Record):
     required: bool = True
     """False: a missing value renders as "(none)"."""
     sensitive: bool = False
-    """True: the value may hold personal data; it is never written to a log or an evaluation run."""
+    """True: the value may hold personal data. It tells people so; no variable's value stands in a log or an error."""
 
 
 class ModelParameters(Record):

@@ -77,9 +77,14 @@ def test_errors(prompt: PromptTemplate, code: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "code"),
     [
-        (template("{{passages}} {{question}}" + " Mind the tone." * 40), "static-after-dynamic"),
+        (template("{{passages}} {{question}}" + " mind the tone" * 20), "static-after-dynamic"),
+        (template("word " * 900 + "{{passages}} {{question}}" + " mind the tone" * 20), "static-after-dynamic"),
         (
-            template("- Cite each of your sources.\n* cite each of your sources.\n{{passages}}{{question}}"),
+            template("- Cite each source.\n* cite  each source!\n{{passages}}{{question}}"),
+            "duplicated-instruction",
+        ),
+        (
+            template("Be brief and plain. Cite sources. Be brief, and plain.\n{{passages}}{{question}}"),
             "duplicated-instruction",
         ),
         (template(model=ModelParameters()), "no-output-cap"),
@@ -102,3 +107,16 @@ def test_an_optional_variable_that_nobody_supplies_is_allowed() -> None:
     """It renders as "(none)", so it breaks nothing."""
     variables = {**MORE, "mood": Variable(max_chars=9, required=False)}
     assert codes(template("{{passages}} {{question}} {{mood}}", variables=variables)) == []
+
+
+def test_labels_and_a_last_reminder_may_follow_the_data() -> None:
+    """Text that has to stand beside or after its data is no finding."""
+    user = "Passages:\n{{passages}}\n\nQuestion:\n{{question}}\n\nAnswer from the passages only, and cite them."
+    assert codes(template(user)) == []
+
+
+def test_examples_and_labels_may_repeat() -> None:
+    """Two examples with the same answer, and a label that stands twice, are no duplicated instructions."""
+    example = Turn(role="assistant", content="I do not know that.")
+    user = Turn(role="user", content="Passages:\n{{passages}}\nQuestion:\n{{question}}\nPassages:")
+    assert codes(template(template=(SYSTEM, example, example, user))) == []
