@@ -13,7 +13,7 @@ from registry.errors import AssayError
 from serving import problems
 from serving.allocator import leave_the_start_alone, return_freed_memory
 from serving.middleware import BodyLimit, RequestFrame
-from serving.routes import health, insights, prompts, providers, webhooks
+from serving.routes import feedback, health, insights, prompts, providers, webhooks
 from serving.settings import ServingSettings
 from serving.wiring import Services, build
 
@@ -60,7 +60,7 @@ def create_app(
     app.state.services = services
     app.state.access = services.access
     problems.install(app)
-    for router in (insights.router, prompts.router, providers.router, health.router, webhooks.router):
+    for router in (insights.router, feedback.router, prompts.router, providers.router, health.router, webhooks.router):
         app.include_router(router)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestFrame, metrics=services.metrics)  # the last one added is the outermost

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -160,16 +160,15 @@ class CallLog:
         Raises:
             LogUnavailable: the log cannot be written.
         """
-        ids = current.get()
-        body: dict[str, JsonValue] = {
-            "insight": insight_id,
-            "key": caller.key_id,
-            "role": caller.role,
-            "platform_key": caller.tenant is None,
-            "request_id": ids.request_id,
-            "trace_id": ids.trace_id,
-        }
-        await self._log.note("insight-read", body)
+        await self._log.note("insight-read", {"insight": insight_id, **_by(caller)})
+
+    def note_feedback(self, caller: Principal, body: Mapping[str, JsonValue]) -> None:
+        """Record who said what about an insight; blocks, so it is for a thread of its own.
+
+        Raises:
+            LogUnavailable: the log cannot be written.
+        """
+        self._log.note_now("insight-feedback", {**body, **_by(caller)})
 
     async def drain(self) -> None:
         """Wait until every call that was cut off has its outcome in the log."""
@@ -198,6 +197,17 @@ class CallLog:
         except LogUnavailable:
             # The caller gets the first error; recovery closes the intent when the log can be written again.
             logger.exception("the outcome of a failed call could not be written")
+
+
+def _by(caller: Principal) -> dict[str, JsonValue]:
+    ids = current.get()
+    return {
+        "key": caller.key_id,
+        "role": caller.role,
+        "platform_key": caller.tenant is None,
+        "request_id": ids.request_id,
+        "trace_id": ids.trace_id,
+    }
 
 
 async def to_the_end(work: Awaitable[T]) -> T:

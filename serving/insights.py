@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from registry.audit.log import commitment
 from registry.errors import AssayError, InvalidInput, JsonValue
 from registry.insight_records import InsightRecords
-from registry.insights import Insight, Passage, PromptRef, ProviderRef, Question, UsageRecord
+from registry.insights import Insight, Passage, ProviderRef, Question, UsageRecord
 from registry.messages import Complete, Completion, CompletionRequest, Material, Stream, Usage
 from registry.money.prices import Price, cost_nano_usd, format_usd, parse_usd
 from registry.prompts.policy import Policy, UseCaseNotFound
@@ -22,6 +23,7 @@ from registry.prompts.rendering import Value, call_key, render
 from registry.prompts.versions import PromotedVersion
 from registry.tenants import Principal
 from serving.active_prompt import ActivePrompts
+from serving.arms import Arms
 from serving.asking import Asking, Begun, Tell
 from serving.budget_gate import BudgetGate
 from serving.call_log import Call, CallLog, DeadlineExceeded, OpenCall, messages_commitment, to_the_end
@@ -60,6 +62,7 @@ class Insights:
         *,
         policies: Mapping[str, Policy],
         prompts: ActivePrompts,
+        arms: Arms,
         retrieve: Retrieve,
         complete: Complete,
         stream: Stream,
@@ -75,6 +78,7 @@ class Insights:
     ) -> None:
         self._policies = policies
         self._prompts = prompts
+        self._arms = arms
         self._retrieve = retrieve
         self._asking = Asking(complete, stream, metrics, price, clock)
         self._gate = gate
@@ -129,13 +133,14 @@ class Insights:
                 else:
                     request = self._render(call, served, passages, last_word)
                     if tell is not None:
-                        await tell(Begun(id=call.id, use_case=question.use_case, prompt=_prompt_ref(served)))
+                        await tell(Begun(id=call.id, use_case=question.use_case, prompt=served.reference))
                     with self._metrics.stage("complete"):
                         completion, spent = await self._asking.ask(entry, request, tell)
                     with self._metrics.stage("ground"):
                         draft = _check(call, served, passages, request, completion)
             with self._metrics.stage("seal"):
-                return await to_the_end(self._seal(entry, call, draft, spent))
+                took_s = asyncio.get_running_loop().time() - (deadline - seconds)
+                return await to_the_end(self._seal(entry, call, draft, spent, took_s))
 
     async def look_up(self, insight_id: str, caller: Principal, *, tenant: str | None) -> Insight:
         """A stored insight as it stands now; who read it goes into the audit log.
@@ -157,7 +162,9 @@ class Insights:
         policy = self._policies.get(call.question.use_case)
         if policy is None or (policy.tenants is not None and call.tenant not in policy.tenants):
             raise UseCaseNotFound(f"there is no use case {call.question.use_case!r} for this tenant")
-        return Served(version=pinned) if pinned else self._prompts.current(policy.prompt, policy.alias)
+        if pinned:
+            return Served(version=pinned)
+        return self._arms.choose(self._prompts.current(policy.prompt, policy.alias), call)
 
     def _nothing_to_go_on(self, call: Call, served: Served) -> Draft:
         """Without a passage or a metric no model is asked: it could only make something up."""
@@ -193,7 +200,7 @@ class Insights:
         limit = None if question.max_cost_usd is None else parse_usd(question.max_cost_usd)
         return self._gate.admit(request, limit)
 
-    async def _seal(self, entry: OpenCall, call: Call, draft: Draft, spent: Spending) -> Insight:
+    async def _seal(self, entry: OpenCall, call: Call, draft: Draft, spent: Spending, took_s: float) -> Insight:
         """Write the outcome, then the record that carries its position."""
         position = await entry.close("served", _outcome_body(call, draft, spent))
         completion = draft.completion
@@ -205,7 +212,7 @@ class Insights:
             claims=draft.grounded.claims,
             passages=list(draft.passages),
             abstained=draft.grounded.abstained,
-            prompt=_prompt_ref(draft.served),
+            prompt=draft.served.reference,
             provider=ProviderRef(
                 name=completion.provider,
                 model=completion.model,
@@ -218,7 +225,8 @@ class Insights:
             created_at=datetime.fromtimestamp(self._clock(), UTC),
         )
         try:
-            await asyncio.to_thread(self._records.save, insight, call.tenant, call.billed_to, call.question, call.salt)
+            keep = partial(self._records.save, seconds=took_s, unit=draft.served.unit)
+            await asyncio.to_thread(keep, insight, call.tenant, call.billed_to, call.question, call.salt)
         except Exception as error:  # corrected in the log and raised on
             # Whatever kept the record from being stored, the log must not go on saying that it was served.
             await entry.correct(error.code if isinstance(error, AssayError) else "internal-error")
@@ -237,11 +245,6 @@ def _check(
 ) -> Draft:
     grounded = ground(completion.text, passages, call.question.metrics, served.version.template.output_schema)
     return Draft(served=served, passages=passages, request=request, completion=completion, grounded=grounded)
-
-
-def _prompt_ref(served: Served) -> PromptRef:
-    version = served.version
-    return PromptRef(name=version.name, version=version.version, alias=version.alias, arm=served.arm)
 
 
 def _tenant_of(caller: Principal, named: str | None) -> str:
@@ -275,13 +278,12 @@ async def _until(end: float, last_word: float, seconds: float) -> AsyncGenerator
 
 def _outcome_body(call: Call, draft: Draft, spent: Spending) -> dict[str, JsonValue]:
     """Ids, hashes and commitments of an answer."""
-    completion, version = draft.completion, draft.served.version
+    completion = draft.completion
     sent = [message.content for message in draft.request.messages] if draft.request else []
     return {
         "prompt": {
-            "name": version.name,
-            "version": version.version,
-            "content_hash": version.content_hash,
+            **draft.served.reference.model_dump(exclude_none=True, exclude={"alias"}),
+            "content_hash": draft.served.version.content_hash,
             "promotion": draft.served.promotion,
         },
         "provider": completion.provider,

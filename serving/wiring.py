@@ -14,15 +14,17 @@ from registry.audit.vault import Vault
 from registry.corpus.collection import Corpus
 from registry.database import Database, open_database
 from registry.embedding import load_embedder
+from registry.feedback import FeedbackRecords
 from registry.insight_records import InsightRecords
+from registry.prompts.assignment import assignment_key
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policies
-from registry.prompts.promoted import PROMPTS_SIGNAL, PromotedPrompts
+from registry.prompts.promoted import PromotedPrompts
 from registry.prompts.promotion_records import ServingModel, tell_serving_models
-from registry.signals import read_signal
 from registry.tenants import Keys, Tenants
 from serving.access import Access
 from serving.active_prompt import ActivePrompts
+from serving.arms import Arms
 from serving.background import Background
 from serving.budget_gate import BudgetGate, PricedModel
 from serving.call_log import CallLog, Outcome
@@ -37,7 +39,7 @@ from serving.providers.board import Board
 from serving.providers.chain import Chain
 from serving.providers.health import ProviderProbe
 from serving.providers.vendors import ProviderPolicy, build_vendors
-from serving.readiness import Health, Readiness, prompt_probe, provider_probe
+from serving.readiness import Readiness, database_probe, engine_probe, prompt_probe, provider_probe
 from serving.retrieval import retriever
 from serving.second_lock import PromptStore
 from serving.settings import ServingSettings
@@ -64,9 +66,11 @@ class Services:
     access: Access
     insights: Insights
     records: InsightRecords
+    feedback: FeedbackRecords
     log: AuditLog
     calls: CallLog
     prompts: ActivePrompts
+    arms: Arms
     promoted: PromptStore
     candidates: CandidateAnnouncer
     corpus: Corpus
@@ -91,6 +95,7 @@ class Services:
         await self.prompts.start()
         self.background.start("follow-signal", self.prompts.follow_signal)
         self.background.start("poll-mlflow", self.prompts.poll)
+        self.background.start("follow-experiments", self.arms.follow)
         self.background.start("announce-candidates", self.candidates.run)
         probe = ProviderProbe(self.providers.links, self.metrics, idle_s=self.settings.provider_probe_s)
         self.background.start("probe-providers", probe.run)
@@ -193,6 +198,8 @@ def _connect(
     holder = f"{socket.gethostname()}:{os.getpid()}"
     alarms = PromptAlarms(database, slots, log.note_now)
     prompts = ActivePrompts(promoted, database, slots, metrics, alarms, holder=holder)
+    key = assignment_key(settings.master_key)
+    arms = Arms(promoted, database, key=key, hashed=vault.subject_hash)
 
     def count(use_case: str, outcome: Outcome) -> None:
         metrics.insights.labels(use_case if use_case in policies else "unknown", outcome).inc()
@@ -201,6 +208,7 @@ def _connect(
     insights = Insights(
         policies=policies,
         prompts=prompts,
+        arms=arms,
         retrieve=retriever(corpus),
         complete=providers.complete,
         stream=providers.stream,
@@ -218,9 +226,11 @@ def _connect(
         access=Access(Keys(database), Tenants(database)),
         insights=insights,
         records=records,
+        feedback=FeedbackRecords(database, vault, records),
         log=log,
         calls=calls,
         prompts=prompts,
+        arms=arms,
         promoted=promoted,
         candidates=_announcer(settings, database, policies, holder),
         corpus=corpus,
@@ -264,19 +274,11 @@ async def _close(vendors: Sequence[Provider]) -> None:
 
 
 def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts, providers: Chain) -> Readiness:
-    async def ask_database() -> Health:
-        await asyncio.to_thread(read_signal, database, PROMPTS_SIGNAL)
-        return Health("ok")
-
-    async def ask_engine() -> Health:
-        await corpus.ping()
-        return Health("ok")
-
     return Readiness(
         {
-            "database": ask_database,
-            "engine": ask_engine,
-            "prompts": prompt_probe(prompts),
+            "database": database_probe(database),
+            "engine": engine_probe(corpus),
+            "prompts": prompt_probe(prompts, providers.links),
             "providers": provider_probe(providers.links),
         }
     )

@@ -21,6 +21,7 @@ from registry.prompts.lint import lint
 from registry.prompts.policy import Policy
 from registry.prompts.promoted import PROMPTS_SIGNAL, PromptHashes
 from registry.prompts.promotion_records import (
+    EXPERIMENT,
     Promotion,
     ServingModel,
     revoke_promotions,
@@ -34,8 +35,6 @@ from registry.signals import bump_signal
 
 FRESH_MAX = 1_000
 """Records of its own that a promoter remembers, to take them back when an alias did not move."""
-EXPERIMENT = "experiment:"
-"""An arm serves in the place `experiment:ID`, which no alias reaches."""
 
 Note = Callable[[str, Mapping[str, JsonValue]], object]
 """Writes one durable entry to the audit log: (kind, body)."""

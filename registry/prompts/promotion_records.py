@@ -16,6 +16,8 @@ from registry.database import Database, upsert
 from registry.schema import promotions
 from registry.schema import serving_models as chain
 
+EXPERIMENT = "experiment:"
+"""An arm serves in the place `experiment:ID`, which no alias reaches."""
 RECORDS_MAX = 200
 """Newest records that are looked through for one place."""
 

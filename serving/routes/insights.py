@@ -61,7 +61,7 @@ INSIGHT_EXAMPLE: dict[str, Any] = {
     ],
     "passages": [],
     "abstained": False,
-    "prompt": {"name": "insights", "version": 3, "alias": "production", "arm": None},
+    "prompt": {"name": "insights", "version": 3, "alias": "production", "arm": None, "experiment": None},
     "provider": {"name": "openai", "model": "gpt-5-mini", "attempts": 1},
     "usage": {"input": 812, "cache_read": 0, "cache_write_5m": 0, "cache_write_1h": 0, "output": 94, "reasoning": 0},
     "cost_usd": "0.000391000",
@@ -71,7 +71,7 @@ INSIGHT_EXAMPLE: dict[str, Any] = {
     "ai_generated": True,
 }
 STREAM_EXAMPLE = """event: meta
-data: {"id":"ins_5f0c1e7a9b3d4f6280a1b2c3d4e5f607","use_case":"insights","prompt":{"name":"insights","version":3,"alias":"production","arm":null},"ai_generated":true}
+data: {"id":"ins_5f0c1e7a9b3d4f6280a1b2c3d4e5f607","use_case":"insights","prompt":{"name":"insights","version":3,"alias":"production","arm":null,"experiment":null},"ai_generated":true}
 
 event: delta
 data: {"text":"Sign-ups rose"}
@@ -187,11 +187,20 @@ async def look_up(
 ) -> Insight:
     """The insight as it stands now. Who read it is written to the audit log."""
     del assay_tenant
-    if _ID.fullmatch(insight_id) is None:
-        raise InsightNotFound("there is no insight with this id")
+    require_insight_id(insight_id)
     services: Services = request.app.state.services
     request.state.insight = insight_id
     return await services.insights.look_up(insight_id, caller.principal, tenant=caller.tenant)
+
+
+def require_insight_id(text: str) -> None:
+    """Refuse what cannot be an insight's id before anything looks for it.
+
+    Raises:
+        InsightNotFound: it cannot.
+    """
+    if _ID.fullmatch(text) is None:
+        raise InsightNotFound("there is no insight with this id")
 
 
 def question_schemas() -> dict[str, Any]:

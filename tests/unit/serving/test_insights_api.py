@@ -181,7 +181,7 @@ async def test_a_record_that_cannot_be_stored_is_corrected_in_the_log(
 ) -> None:
     """When the database fails after the outcome, the log says that the insight was lost."""
 
-    def fail(*_args: Any) -> None:
+    def fail(*_args: Any, **_more: Any) -> None:
         raise Unavailable("the disk is full")
 
     monkeypatch.setattr(filled.services.records, "save", fail)

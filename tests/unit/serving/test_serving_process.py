@@ -24,6 +24,7 @@ print(json.dumps({"modules": sorted({name.partition(".")[0] for name in sys.modu
 STAYS_INSIDE = {
     "embedding-model-unusable",  # stops the start
     "erased",  # shown as insight-not-found
+    "experiment-not-found",  # of the command line
     "mlflow-unavailable",  # the last good prompt serves
     "prompt-tampered",  # the last good prompt serves
     "webhook-replayed",  # answered as accepted
