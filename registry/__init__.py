@@ -11,5 +11,5 @@ It calls no language model, serves no HTTP and runs no statistics; every other r
 * money: prices in integer nano-USD
 * audit: the log and the vault
 * datasets, runs: ground truth by content hash, results as MLflow runs
-* rollups, alarms: what happened in sums, and what was found wrong with it
+* rollups, prompt_outcomes, alarms: what happened in sums, and what was found wrong with it
 """
