@@ -25,7 +25,7 @@ from registry.prompts.policy import Policy, load_policy
 from registry.prompts.promoted import PromptHashes
 from registry.prompts.promotion import case_of
 from registry.prompts.promotion_records import told_serving_models
-from registry.prompts.verdicts import Verdict, Waiting, show, show_standing, unreadable, waiting
+from registry.prompts.verdicts import RUN_TAG, Verdict, Waiting, show, show_standing, unreadable, waiting
 from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource, parse_reference
 from serving.settings import ServingSettings
 
@@ -135,7 +135,7 @@ async def _problem(version: PromotedVersion, wanted: Waiting, dataset: str, tena
         )
     except AssayError as error:  # the other models shall have their turn
         get_run_logger().warning("not evaluated with %s: %s", who, error.message)
-        return f"Not evaluated with {who} on {dataset}: {error.message}"
+        return f"Not evaluated with {who} on {dataset}: {error.message.removesuffix('.')}"
     return None
 
 
@@ -144,7 +144,8 @@ async def _tell(verdict: Verdict) -> None:
     about = f"{verdict.name}/{verdict.version}"
     get_run_logger().info("%s: %s", about, "; ".join(verdict.lines))
     key = re.sub(r"[^a-z0-9]+", "-", f"candidate-{about}")
-    text = "\n\n".join((f"## {about}", *verdict.lines))
+    run = verdict.tags.get(RUN_TAG)
+    text = "\n\n".join((f"## {about}", *verdict.lines, *([f"[Newest run]({run})"] if run else [])))
     await acreate_markdown_artifact(text, key=key, description=f"Verdict {verdict.word}")
     emit_event(
         event="assay.prompt.verdict",

@@ -124,7 +124,7 @@ class CandidateAnnouncer:
     def _note_trouble(self, prompt: str, error: AssayError) -> None:
         if self._troubles.get(prompt) != error.code:
             fields = {"prompt": prompt, "code": error.code, "reason": error.message}
-            logger.warning("a candidate cannot be announced; trying again every %g s", POLL_S, extra={"fields": fields})
+            logger.warning("candidates cannot be announced; trying again every %g s", POLL_S, extra={"fields": fields})
         self._troubles[prompt] = error.code
 
 

@@ -34,9 +34,9 @@ DESCRIPTION_CHARS_MAX = 5_000
 BLOCK_CHARS_MIN = 200
 """Where people's words leave less room than this, only the tags tell."""
 SENTENCES_MAX = 8
-"""Missing things shown; the command line shows all."""
+"""Missing things shown; who tries to promote it is told all."""
 DAY_MS = 86_400_000
-_BLOCK = re.compile(r"\s*" + re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
+_BLOCK = re.compile(r"\s*\[assay\](?:(?!\[assay\]).)*?\[/assay\]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +109,9 @@ def verdict_of(
         word=word,
         tags=tags,
         lines=(
-            f"{word} on {when:%Y-%m-%d %H:%M} UTC",
-            *(_line(model, evidence, mlflow_url, known=model in models) for model, evidence in found.items()),
-            *problems,
+            f"{word}, {when:%Y-%m-%d %H:%M} UTC.",
+            *(_line(model, evidence, known=model in models) for model, evidence in found.items()),
+            *(f"{problem}." for problem in problems),
             *_outlook(policy, decision),
         ),
     )
@@ -120,7 +120,7 @@ def verdict_of(
 def unreadable(name: str, version: int, reason: str) -> Verdict:
     """The verdict on a version that cannot be evaluated at all."""
     return Verdict(
-        name=name, version=version, word=NONE, tags={VERDICT_TAG: NONE}, lines=(f"{NONE}: not evaluated: {reason}",)
+        name=name, version=version, word=NONE, tags={VERDICT_TAG: NONE}, lines=(f"Not evaluated: {reason}.",)
     )
 
 
@@ -183,7 +183,7 @@ def with_block(description: str, lines: Sequence[str]) -> str:
     room = DESCRIPTION_CHARS_MAX - len(lead) - len(tail)
     if room < BLOCK_CHARS_MIN:
         return kept
-    text = "\n".join(lines).replace(BEGIN, "").replace(END, "")
+    text = "\n".join(lines).replace(BEGIN, "(assay)").replace(END, "(/assay)")
     if len(text) > room:
         text = f"{text[: room - 1]}…"
     return f"{lead}{text}{tail}"
@@ -231,24 +231,23 @@ def _promotable(decision: Decision) -> str:
     return f"yes, with {', '.join(model.provider for model in decision.models)}" if decision.allowed else "no"
 
 
-def _line(model: ServingModel, evidence: Evidence | None, mlflow_url: str, *, known: bool) -> str:
+def _line(model: ServingModel, evidence: Evidence | None, *, known: bool) -> str:
+    # Runs go by their id here: MLflow's page does not break a long address, and pushes the rest out of sight.
     who = f"{model.provider} {model.model}" + ("" if known else " (does not serve)")
     if evidence is None:
-        return f"{who}: not evaluated yet"
-    run = f", run {_page(mlflow_url, evidence.run_id)}" if evidence.run_id else ""
-    return f"{who}: {evidence.verdict} on {evidence.dataset}{run}"
+        return f"{who}: not evaluated yet."
+    run = f", run {evidence.run_id}" if evidence.run_id else ""
+    return f"{who}: {evidence.verdict} on {evidence.dataset}{run}."
 
 
 def _outlook(policy: Policy, decision: Decision) -> tuple[str, ...]:
     if decision.allowed:
-        skipped = [f"without {each.model.provider}: {'; '.join(each.missing)}" for each in decision.skipped]
-        return (f"May become {policy.alias!r}.", *skipped[:SENTENCES_MAX])
-    more = len(decision.missing) - SENTENCES_MAX
-    return (
-        f"May not become {policy.alias!r} yet:",
-        *(f"- {sentence}" for sentence in decision.missing[:SENTENCES_MAX]),
-        *([f"- and {more} more, see `assay prompts show`"] if more > 0 else []),
-    )
+        skipped = (f"Not with {each.model.provider}: {'; '.join(each.missing)}." for each in decision.skipped)
+        return (f"May become {policy.alias!r}.", *skipped)
+    listed = [f"({number}) {each}" for number, each in enumerate(decision.missing[:SENTENCES_MAX], 1)]
+    if len(decision.missing) > SENTENCES_MAX:
+        listed.append(f"and {len(decision.missing) - SENTENCES_MAX} more")
+    return (f"May not become {policy.alias!r} yet: {'; '.join(listed)}.",)
 
 
 def _page(mlflow_url: str, run_id: str) -> str:

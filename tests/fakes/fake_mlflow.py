@@ -1,5 +1,7 @@
 """MLflow's registry REST API in memory: the calls that Assay makes, with the real server's answers and faults.
 
+Without a gate unless a test puts one before its changes (`fake_gate.py`).
+
 `tests/contract/test_prompt_registry.py` keeps the same promises against this fake and against a real server.
 """
 
@@ -12,9 +14,10 @@ import httpx
 
 URL = "http://mlflow.test"
 Json = dict[str, Any]
+_DELETED = "Deleted_Internal"
 
 
-class _Failed(Exception):
+class FakeMlflowError(Exception):
     """The server's answer to a request it does not take."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -41,6 +44,8 @@ class FakeMlflow:
         """Secrets that webhooks were created or changed with; the server never shows them."""
         self.calls: list[tuple[str, str]] = []
         self.outage: Callable[[httpx.Request], httpx.Response] | None = None
+        self.gate: Callable[[httpx.Request, str, Json, Callable[[], Json]], Json] | None = None
+        """Given request, path, what was sent and what does it: refuses, or does it."""
 
     def client(self) -> httpx.AsyncClient:
         """A client whose requests end here."""
@@ -51,6 +56,12 @@ class FakeMlflow:
         tags = self.prompts[name].versions[version - 1]["tags"]
         tags[:] = [tag for tag in tags if tag["key"] != key] + [{"key": key, "value": value}]
 
+    def point(self, name: str, alias: str, version: int | None) -> None:
+        """Move or remove an alias, as someone does who reaches the server's database."""
+        self.prompts[name].aliases.pop(alias, None)
+        if version is not None:
+            self.prompts[name].aliases[alias] = str(version)
+
     def handle(self, request: httpx.Request) -> httpx.Response:
         """The answer to one request."""
         path = request.url.path.removeprefix("/api/2.0/mlflow/")
@@ -59,9 +70,14 @@ class FakeMlflow:
             return self.outage(request)
         sent: Json = dict(request.url.params) if request.method == "GET" else json.loads(request.content)
         try:
-            return httpx.Response(200, json=self._answer(request.method, path, sent))
-        except _Failed as failed:
+            return httpx.Response(200, json=self._gated(request, path, sent))
+        except FakeMlflowError as failed:
             return httpx.Response(failed.status, json=failed.body)
+
+    def _gated(self, request: httpx.Request, path: str, sent: Json) -> Json:
+        if self.gate is None or request.method == "GET":
+            return self._answer(request.method, path, sent)
+        return self.gate(request, path, sent, lambda: self._answer(request.method, path, sent))
 
     def _answer(self, method: str, path: str, sent: Json) -> Json:
         if path.startswith("webhooks"):
@@ -76,13 +92,16 @@ class FakeMlflow:
             ("POST", "registered-models/alias"): self._set_alias,
             ("GET", "registered-models/alias"): self._alias,
             ("DELETE", "registered-models/alias"): self._delete_alias,
+            ("PATCH", "model-versions/update"): self._describe_version,
             ("POST", "model-versions/set-tag"): self._set_tag,
+            ("DELETE", "model-versions/delete-tag"): self._delete_tag,
+            ("DELETE", "model-versions/delete"): self._delete_version,
         }
         return routes[method, path](sent)
 
     def _prompt(self, name: str) -> _Prompt:
         if name not in self.prompts:
-            raise _Failed(404, "RESOURCE_DOES_NOT_EXIST", f"Registered Model with name={name} not found")
+            raise FakeMlflowError(404, "RESOURCE_DOES_NOT_EXIST", f"Registered Model with name={name} not found")
         return self.prompts[name]
 
     def _create(self, sent: Json) -> Json:
@@ -119,15 +138,16 @@ class FakeMlflow:
 
     def _version(self, name: str, number: str) -> Json:
         versions = self.prompts[name].versions if name in self.prompts else []
-        if not 0 < int(number) <= len(versions):
+        if not 0 < int(number) <= len(versions) or versions[int(number) - 1].get("current_stage") == _DELETED:
             message = f"Model Version (name={name}, version={number}) not found"
-            raise _Failed(404, "RESOURCE_DOES_NOT_EXIST", message)
+            raise FakeMlflowError(404, "RESOURCE_DOES_NOT_EXIST", message)
         return versions[int(number) - 1]
 
     def _search_versions(self, sent: Json) -> Json:
         name = sent["filter"].split("'")[1]
         versions = self.prompts[name].versions if name in self.prompts else []
-        newest = [version for version in reversed(versions) if _is_prompt(version["tags"])]
+        kept = [version for version in reversed(versions) if version.get("current_stage") != _DELETED]
+        newest = [version for version in kept if _is_prompt(version["tags"])]
         return {"model_versions": newest[: int(sent["max_results"])]} if newest else {}
 
     def _set_alias(self, sent: Json) -> Json:
@@ -138,7 +158,7 @@ class FakeMlflow:
     def _alias(self, sent: Json) -> Json:
         aliases = self._prompt(sent["name"]).aliases
         if sent["alias"] not in aliases:
-            raise _Failed(400, "INVALID_PARAMETER_VALUE", f"Registered model alias {sent['alias']} not found.")
+            raise FakeMlflowError(400, "INVALID_PARAMETER_VALUE", f"Registered model alias {sent['alias']} not found.")
         return {"model_version": self._version(sent["name"], aliases[sent["alias"]])}
 
     def _delete_alias(self, sent: Json) -> Json:
@@ -147,6 +167,23 @@ class FakeMlflow:
 
     def _set_tag(self, sent: Json) -> Json:
         self.set_tag(sent["name"], int(sent["version"]), sent["key"], sent["value"])
+        return {}
+
+    def _delete_version(self, sent: Json) -> Json:
+        self._version(sent["name"], sent["version"])["current_stage"] = _DELETED
+        aliases = self._prompt(sent["name"]).aliases
+        for alias in [alias for alias, version in aliases.items() if version == str(sent["version"])]:
+            del aliases[alias]
+        return {}
+
+    def _describe_version(self, sent: Json) -> Json:
+        version = self._version(sent["name"], sent["version"])
+        version["description"] = sent["description"]
+        return {"model_version": version}
+
+    def _delete_tag(self, sent: Json) -> Json:
+        tags = self._version(sent["name"], sent["version"])["tags"]
+        tags[:] = [tag for tag in tags if tag["key"] != sent["key"]]
         return {}
 
     def _webhooks(self, method: str, path: str, sent: Json) -> Json:
