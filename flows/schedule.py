@@ -55,6 +55,13 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         every=timedelta(minutes=EVERY_MIN),
     ),
     Deployment(
+        name="watch-experiments",
+        entrypoint="flows.watch_experiments.watch_experiments",
+        description="What running experiments show; ends those that are decided, do harm or lose units.",
+        parameters={},
+        every=timedelta(minutes=10),
+    ),
+    Deployment(
         name="watch-prompts",
         entrypoint="flows.watch_prompts.watch_prompts",
         description="How each prompt version does in use, day by day: in MLflow beside the version, and here.",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import ask, datasets, evaluate, ingest, keys, lifecycle, prompts, providers, tenants
+from flows.cli import ask, datasets, evaluate, experiments, ingest, keys, lifecycle, prompts, providers, tenants
 from registry.errors import AssayError, InvalidInput, Unavailable
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command()(ingest.ingest)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(experiments.app, name="experiments")
 app.add_typer(providers.app, name="providers")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(datasets.app, name="datasets")

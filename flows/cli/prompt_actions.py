@@ -72,7 +72,7 @@ class Standing:
 
 async def push(template: PromptTemplate, message: str, *, candidate: bool) -> Pushed:
     """Make the template a version, unless the newest has its content, and point `candidate` at it where wanted."""
-    async with _mlflow() as rest:
+    async with open_mlflow() as rest:
         publisher = PromptPublisher(rest)
         pushed = await publisher.push(template, message)
         if candidate:
@@ -82,19 +82,19 @@ async def push(template: PromptTemplate, message: str, *, candidate: bool) -> Pu
 
 async def list_prompts() -> tuple[PromptSummary, ...]:
     """All prompts by name."""
-    async with _mlflow() as rest:
+    async with open_mlflow() as rest:
         return await PromptPublisher(rest).list()
 
 
 async def find(reference: PromptReference) -> PromotedVersion:
     """The version that a reference names."""
-    async with _mlflow() as rest:
+    async with open_mlflow() as rest:
         return await PromptSource(rest).find(reference)
 
 
 async def find_both(before: PromptReference, after: PromptReference) -> tuple[PromotedVersion, PromotedVersion]:
     """The two versions of a comparison."""
-    async with _mlflow() as rest:
+    async with open_mlflow() as rest:
         source = PromptSource(rest)
         return await source.find(before), await source.find(after)
 
@@ -111,7 +111,7 @@ def known_about(version: PromotedVersion) -> Shown:
 async def promote(name: str, version: int) -> Promoted:
     """Promote a version with the chain of those who serve."""
     settings = ServingSettings()
-    async with _mlflow() as rest:
+    async with open_mlflow() as rest:
         found = await PromptSource(rest).by_version(name, version)
         policy = load_policy(settings.policies, found.template.use_case)
         with open_registry() as database:
@@ -125,8 +125,8 @@ async def rollback(name: str) -> Promoted:
         NoPromotion: nothing else has a valid record.
         PromptTampered: it is in MLflow no longer what it was.
     """
-    policy = _policy_about(name)
-    async with _mlflow() as rest:
+    policy = policy_about(name)
+    async with open_mlflow() as rest:
         source, current = PromptSource(rest), None
         with suppress(PromptNotFound, InvalidTemplate):  # then whatever was let through last is the way back
             current = (await source.by_alias(name, policy.alias)).content_hash
@@ -144,7 +144,7 @@ async def rollback(name: str) -> Promoted:
 def revoke(name: str, version: int, reason: str) -> tuple[Promotion, ...]:
     """End every record that lets the version's content serve."""
     with open_registry() as database, AuditLog.open(FlowSettings().home / "audit", "cli") as log:
-        return end_records(database, name, version, reason=reason, by=_who(database), note=log.note_now)
+        return end_records(database, name, version, reason=reason, by=who(database), note=log.note_now)
 
 
 def approve(name: str, version: int, *, agrees: bool, reason: str) -> dict[str, Any]:
@@ -204,13 +204,18 @@ async def _move(rest: MlflowRest, database: Database, policy: Policy, version: P
     models = told_serving_models(database)
     with AuditLog.open(FlowSettings().home / "audit", "cli") as log:
         promoter, publisher = Promoter(database, note=log.note_now), PromptPublisher(rest)
-        record = await alias_move.promote(promoter, publisher, policy, version, models, _who(database))
+        record = await alias_move.promote(promoter, publisher, policy, version, models, who(database))
     skipped = tuple(model for model in models if model not in record.models)
     return Promoted(record=record, policy=policy, skipped=skipped)
 
 
-def _policy_about(name: str) -> Policy:
-    """The one policy that names a prompt."""
+def policy_about(name: str) -> Policy:
+    """The one policy that names a prompt.
+
+    Raises:
+        UseCaseNotFound: none does.
+        InvalidInput: more than one does.
+    """
     policies = ServingSettings().policies
     found = [policy for policy in load_policies(policies).values() if policy.prompt == name]
     if not found:
@@ -227,7 +232,7 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _who(database: Database) -> str:
+def who(database: Database) -> str:
     """Owner of the key that the gate in MLflow is shown, too; without one the user of this machine."""
     key = FlowSettings().mlflow_key
     if key is not None:
@@ -239,7 +244,8 @@ def _who(database: Database) -> str:
 
 
 @asynccontextmanager
-async def _mlflow() -> AsyncGenerator[MlflowRest]:
+async def open_mlflow() -> AsyncGenerator[MlflowRest]:
+    """The MLflow that the environment names, with the key by which its gate knows who asks."""
     settings = FlowSettings()
     rest = MlflowRest(settings.mlflow_access, key=settings.mlflow_key)
     try:

@@ -7,6 +7,7 @@ became known, so that a later look sees the same values and more behind them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Float, FromClause, Select, case, cast, distinct, func, select
@@ -18,7 +19,8 @@ from registry.schema import feedback, insights
 
 UNITS_MAX = 400_000
 """Most units that are looked at, the first ones: beyond any experiment that could still be undecided."""
-BEFORE_MS = 28 * 86_400_000
+DAY_MS = 86_400_000
+BEFORE_MS = 28 * DAY_MS
 """How far back from its start a unit's earlier values are looked for."""
 TENANT_PAYS = "tenant"
 
@@ -32,6 +34,8 @@ class Measure:
     higher_is_better: bool
     relative: bool
     """Tolerances are parts of the control's mean; else points of a share."""
+    binary: bool = False
+    """Values are 0 and 1."""
     rated: bool = False
     """It comes from feedback."""
 
@@ -59,6 +63,7 @@ MEASURES: Final[Mapping[Metric, Measure]] = {
         value=case((feedback.c.accepted.is_(True), 1.0), (feedback.c.accepted.is_(False), 0.0)),
         higher_is_better=True,
         relative=False,
+        binary=True,
         rated=True,
     ),
     "rating": Measure(value=_number(feedback.c.rating), higher_is_better=True, relative=True, rated=True),
@@ -67,8 +72,12 @@ MEASURES: Final[Mapping[Metric, Measure]] = {
         higher_is_better=True,
         relative=False,
     ),
-    "abstained": Measure(value=_share(insights.c.abstained.is_(True)), higher_is_better=False, relative=False),
-    "blocked": Measure(value=_share(insights.c.status == "blocked"), higher_is_better=False, relative=False),
+    "abstained": Measure(
+        value=_share(insights.c.abstained.is_(True)), higher_is_better=False, relative=False, binary=True
+    ),
+    "blocked": Measure(
+        value=_share(insights.c.status == "blocked"), higher_is_better=False, relative=False, binary=True
+    ),
     "cost": Measure(value=_number(insights.c.cost_nano_usd) / 1e9, higher_is_better=False, relative=True),
     "latency": Measure(value=_number(insights.c.latency_ms) / 1e3, higher_is_better=False, relative=True),
 }
@@ -153,3 +162,49 @@ def _within(experiment: Experiment) -> ColumnElement[bool]:
 
 def _source(measure: Measure) -> FromClause:
     return insights.join(feedback, feedback.c.insight == insights.c.id) if measure.rated else insights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What a metric was like of late, for planning."""
+
+    mean: float
+    spread: float
+    """Standard deviation between units."""
+    units: int
+    """With a value."""
+    units_per_day: float
+
+
+def experience(database: Database, prompt_name: str, metric: Metric, from_ms: int, to_ms: int) -> Experience | None:
+    """First values of the units that asked in a period; None when fewer than two are known.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    measure = MEASURES[metric]
+    known_ms = (feedback if measure.rated else insights).c.created_ms
+    place = func.row_number().over(partition_by=insights.c.unit, order_by=(known_ms, insights.c.id))
+    within = (
+        (insights.c.prompt_name == prompt_name)
+        & (insights.c.billed_to == TENANT_PAYS)
+        & insights.c.unit.is_not(None)
+        & (insights.c.created_ms >= from_ms)
+        & (insights.c.created_ms < to_ms)
+    )
+    ranked = (
+        select(measure.value.label("value"), place.label("place"))
+        .select_from(_source(measure))
+        .where(within, measure.value.is_not(None))
+    ).subquery()
+    chosen = select(ranked.c.value).where(ranked.c.place == 1).limit(UNITS_MAX)
+    with database.read() as connection:
+        values = [float(value) for value in connection.execute(chosen).scalars()]
+    if len(values) < 2:  # noqa: PLR2004 - a spread needs two
+        return None
+    return Experience(
+        mean=fmean(values),
+        spread=stdev(values),
+        units=len(values),
+        units_per_day=len(values) / ((to_ms - from_ms) / DAY_MS),
+    )
