@@ -122,7 +122,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
 
 
 def push_new_version(platform: Platform, tmp_path: Path) -> int:
-    """The insights prompt with one more sentence, pushed as a new version."""
+    """The insights prompt with one more sentence, pushed as a new version that nobody evaluates yet."""
     spec = yaml.safe_load((ROOT / "prompts" / "insights.yaml").read_text())
     template = spec["template"]
     text = "\nKeep every claim to one sentence of at most thirty words.\n"
@@ -132,42 +132,50 @@ def push_new_version(platform: Platform, tmp_path: Path) -> int:
         template[0]["content"] += text
     file = tmp_path / "insights.yaml"
     file.write_text(yaml.safe_dump(spec, sort_keys=False))
-    return int(json.loads(platform.assay("prompts", "push", str(file), "--json"))["version"])
+    return int(json.loads(platform.assay("prompts", "push", str(file), "--no-candidate", "--json"))["version"])
 
 
-def move_alias(platform: Platform, version: int) -> None:
-    """What MLflow's own UI sends when an engineer moves `production`."""
-    httpx.post(
+def set_alias(platform: Platform, alias: str, version: int) -> httpx.Response:
+    """What MLflow's own UI sends when an engineer sets or moves an alias."""
+    return httpx.post(
         f"{platform.url('MLFLOW')}/ajax-api/2.0/mlflow/registered-models/alias",
-        json={"name": "insights", "alias": "production", "version": str(version)},
+        json={"name": "insights", "alias": alias, "version": str(version)},
         timeout=30,
-    ).raise_for_status()
+    )
 
 
-def run_deployment(platform: Platform, version: int) -> None:
-    """Start the evaluation from Prefect, as its UI's button does, and wait until the worker has done it."""
+def verdict(platform: Platform, version: int) -> tuple[str, str]:
+    """What a version's page in MLflow shows: its description and the tag of its verdict, empty before there is one."""
+    about = {"name": "insights", "version": str(version)}
+    answer = httpx.get(f"{platform.url('MLFLOW')}/api/2.0/mlflow/model-versions/get", params=about, timeout=30)
+    stored = answer.raise_for_status().json()["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in stored["tags"]}
+    return stored.get("description", ""), tags.get("assay.verdict", "")
+
+
+def flow_runs(platform: Platform, flow: str) -> list[dict[str, Any]]:
+    """Prefect's runs of a flow."""
     with httpx.Client(base_url=f"{platform.url('PREFECT')}/api", timeout=30) as prefect:
-        deployment = prefect.get("/deployments/name/evaluate-prompt/evaluate-prompt").raise_for_status().json()
-        parameters = {"prompt": f"insights/{version}", "dataset": "sample", "tenant": "meridian"}
-        started = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-        run = started.raise_for_status().json()["id"]
+        wanted = {"flows": {"name": {"any_": [flow]}}}
+        return prefect.post("/flow_runs/filter", json=wanted).raise_for_status().json()
 
-        def ended() -> dict[str, Any] | None:
-            state = prefect.get(f"/flow_runs/{run}").raise_for_status().json()["state"]
-            return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
-        state = eventually(ended, 240, "the flow run ends")
-        assert state["type"] == "COMPLETED", state["message"]
-        artifacts = prefect.post("/artifacts/filter", json={}).raise_for_status().json()
-        assert any(artifact["flow_run_id"] == run for artifact in artifacts)
+def ended(platform: Platform, flow: str) -> list[dict[str, Any]]:
+    """Those of a flow's runs that are over."""
+    final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    return [run for run in flow_runs(platform, flow) if run["state"]["type"] in final]
+
+
+def artifacts(platform: Platform, key: str) -> list[dict[str, Any]]:
+    """What Prefect shows under a key."""
+    with httpx.Client(base_url=f"{platform.url('PREFECT')}/api", timeout=30) as prefect:
+        wanted = {"artifacts": {"key": {"any_": [key]}}}
+        return prefect.post("/artifacts/filter", json=wanted).raise_for_status().json()
 
 
 def is_scheduled(platform: Platform, flow: str) -> bool:
     """Prefect's clock has planned runs of a flow."""
-    with httpx.Client(base_url=f"{platform.url('PREFECT')}/api", timeout=30) as prefect:
-        wanted = {"flows": {"name": {"any_": [flow]}}}
-        runs = prefect.post("/flow_runs/filter", json=wanted).raise_for_status().json()
-        return any(run["auto_scheduled"] for run in runs)
+    return any(run["auto_scheduled"] for run in flow_runs(platform, flow))
 
 
 def linked_runs(platform: Platform, version: int) -> list[dict[str, Any]]:
@@ -194,7 +202,7 @@ def is_ready(platform: Platform) -> bool:
 
 
 def test_from_up_to_down(platform: Platform, tmp_path: Path) -> None:
-    """One command brings a governed answer; a promotion reaches it within 5 s; a part's death is survived or said."""
+    """One command brings a governed answer; a version is evaluated, promoted and serves; a part's death is survived."""
     up = json.loads(platform.assay("up", "--json"))
     assert {part["state"] for part in up["parts"]} == {"running"}
     first = up["insight"]
@@ -203,14 +211,23 @@ def test_from_up_to_down(platform: Platform, tmp_path: Path) -> None:
     assert first["cost_usd"] == "0.000000000"
     assert first["audit"]["index"] >= 0
 
+    assert len(flow_runs(platform, "evaluate-prompt")) == 1  # evaluations cost money: one is enough
+
     before = platform.ask()["prompt"]["version"]
     version = push_new_version(platform, tmp_path)
     assert version != before
-    move_alias(platform, version)
+    assert set_alias(platform, "production", version).status_code == 403
+    set_alias(platform, "candidate", version).raise_for_status()
+    (run,) = eventually(lambda: ended(platform, "evaluate-candidate"), 240, "the candidate is evaluated by itself")
+    assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    description, word = verdict(platform, version)
+    assert word == "PASS"
+    assert "May become 'production'." in description
+    assert linked_runs(platform, version)
+    assert artifacts(platform, f"candidate-insights-{version}")
+    set_alias(platform, "production", version).raise_for_status()
     eventually(lambda: platform.ask()["prompt"]["version"] == version, 5, "the next answer names the new version")
 
-    run_deployment(platform, version)
-    assert linked_runs(platform, version)
     eventually(lambda: is_scheduled(platform, "watch-providers"), 60, "Prefect plans the next looks at the providers")
 
     platform.kill("mlflow")
