@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,7 +25,8 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the tests' own modules stand there
 
-from fixtures_engine import free_port  # noqa: E402 - after the line above
+import evidence_promotion as walk  # noqa: E402 - after the line above
+from fixtures_engine import free_port  # noqa: E402
 
 TARGET = ROOT / "docs" / "evidence"
 PROMPT = "insights"
@@ -33,6 +34,7 @@ PARTS = ("API", "MLFLOW", "PREFECT", "QDRANT", "LLM")
 FOREIGN = ("ASSAY_", "MLFLOW_", "PREFECT_", "ANTHROPIC_", "OPENAI_", "QDRANT_")
 """Variables of whoever runs this; no vendor is asked, and no other platform touched."""
 
+ASSAY = (sys.executable, "-m", "flows.cli.main")
 CHROMIUM = (
     "--no-sandbox",
     "--disable-gpu",
@@ -62,10 +64,14 @@ class Platform:
 
     mlflow: str
     prefect: str
+    environment: Mapping[str, str]
+    """Of its commands."""
+    policies: Path
+    """Its own copy."""
 
 
 @contextmanager
-def platform(home: Path) -> Iterator[Platform]:
+def platform(home: Path) -> Generator[Platform]:
     """A platform of its own, up with the sample data, and down again whatever happens."""
     ports: dict[str, int] = {}
     while len(ports) < len(PARTS):
@@ -74,12 +80,19 @@ def platform(home: Path) -> Iterator[Platform]:
             ports[PARTS[len(ports)]] = port
     environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     environment |= {"ASSAY_HOME": str(home), **{f"ASSAY_{part}_PORT": str(port) for part, port in ports.items()}}
-    assay = (sys.executable, "-m", "flows.cli.main")
+    policies = home.parent / "policies"
+    shutil.copytree(ROOT / "policies", policies)
+    environment["ASSAY_POLICIES"] = str(policies)
     try:
-        subprocess.run((*assay, "up", "--json"), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-        yield Platform(mlflow=f"http://127.0.0.1:{ports['MLFLOW']}", prefect=f"http://127.0.0.1:{ports['PREFECT']}")
+        subprocess.run((*ASSAY, "up", "--json"), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        yield Platform(
+            mlflow=f"http://127.0.0.1:{ports['MLFLOW']}",
+            prefect=f"http://127.0.0.1:{ports['PREFECT']}",
+            environment=environment,
+            policies=policies,
+        )
     finally:
-        subprocess.run((*assay, "down"), env=environment, cwd=ROOT, check=True)
+        subprocess.run((*ASSAY, "down"), env=environment, cwd=ROOT, check=True)
 
 
 def linked_run(mlflow_url: str) -> dict[str, Any]:
@@ -95,8 +108,8 @@ def linked_run(mlflow_url: str) -> dict[str, Any]:
     raise NoPicture(f"MLflow has no run that is linked to prompt {PROMPT!r}")
 
 
-def settled(page: Page) -> Image.Image:
-    """A picture of a page that has come to rest and shows no error."""
+def settled(page: Page, *, may_warn: bool = False) -> Image.Image:
+    """A picture of a page that has come to rest, and shows no error unless one is to be seen."""
     page.mouse.move(0, 0)
     before = b""
     for _ in range(LOOKS_MAX):
@@ -107,7 +120,7 @@ def settled(page: Page) -> Image.Image:
         page.wait_for_timeout(SETTLE_MS)
     else:
         raise NoPicture(f"{page.url} does not come to rest")
-    if alerts := page.get_by_role("alert").all_inner_texts():
+    if not may_warn and (alerts := page.get_by_role("alert").all_inner_texts()):
         raise NoPicture(f"{page.url} shows {alerts}")
     return Image.open(BytesIO(before)).convert("RGB")
 
@@ -190,6 +203,36 @@ def save(picture: Image.Image, name: str) -> None:
     (TARGET / name).write_bytes(content.getvalue())
 
 
+def promotion(page: Page, at: Platform) -> None:
+    """One promotion in MLflow's UI, step by step."""
+    walk.ask_for_approval(at.policies)
+    walk.open_prompt(page, at.mlflow)
+    walk.create_version(page)
+    refused = walk.set_alias(page, walk.VERSION, "production")
+    refused.get_by_text("may not become").wait_for()
+    save(settled(page, may_warn=True), "promotion-refused.png")
+    walk.open_prompt(page, at.mlflow)
+    walk.set_alias(page, walk.VERSION, "candidate").wait_for(state="detached")
+    walk.await_verdict(at.mlflow)
+    walk.open_prompt(page, at.mlflow)
+    page.get_by_text("assay.verdict").first.wait_for()
+    save(settled(page), "candidate-verdict.png")
+    walk.approve(ASSAY, at.environment, ROOT)
+    walk.set_alias(page, walk.VERSION, "production").wait_for(state="detached")
+    walk.open_prompt(page, at.mlflow)
+    page.get_by_role("row").filter(has_text=f"Version {walk.VERSION}").get_by_text("production").wait_for()
+    walk.compare(page)
+    save(settled(page), "promoted-and-compared.png")
+    walk.open_prompt(page, at.mlflow)
+    walk.set_alias(page, 1, "production").wait_for(state="detached")
+    walk.open_prompt(page, at.mlflow)
+    row = page.get_by_role("row").filter(has_text="Version 1")
+    row.get_by_text("production").wait_for()
+    row.get_by_text("Version 1").click()
+    page.get_by_text("Viewing version 1").wait_for()
+    save(settled(page), "rolled-back.png")
+
+
 def photograph(at: Platform) -> None:
     """Take all pictures."""
     chromium = shutil.which("chromium")
@@ -202,6 +245,7 @@ def photograph(at: Platform) -> None:
         save(side_by_side(prompt_page(page, at.mlflow), run_page(page, at.mlflow)), "prompt-and-run.png")
         save(prefect_page(page, at.prefect), "prefect-run.png")
         save(providers_page(page, at.prefect), "providers.png")
+        promotion(page, at)
         browser.close()
 
 
