@@ -23,6 +23,7 @@ from registry.prompts.promoted import PROMPTS_SIGNAL, PromptHashes
 from registry.prompts.promotion_records import (
     EXPERIMENT,
     Promotion,
+    PromotionEnded,
     ServingModel,
     revoke_promotions,
     valid_promotion,
@@ -156,42 +157,48 @@ class Promoter:
         )
         found = self._allowed(wanted, decision, policy, case)
         if found is None:
-            self._note("prompt.promotion-refused", _body(wanted) | {"missing": len(decision.missing)})
-            raise PromotionRefused(
-                _refusal(wanted, policy, decision), policy=policy.summary, missing=[*decision.missing]
-            )
+            raise self._refused(wanted, policy, decision)
+        allowed, repeats = found
         newest = next(iter(valid_promotions(self.database, version.name, alias, wanted.created_ms, limit=1)), None)
-        if newest is not None and _same(newest, found):
+        if newest is not None and _same(newest, allowed):
             with suppress(ValueError):
                 self._fresh.remove(newest.id)  # it has stood since an earlier move, and outlives this one
             return newest
-        ground: dict[str, JsonValue] = {"basis": found.basis, "policy": policy.summary, "evidence": [*found.evidence]}
-        self._note("prompt.promotion", _body(found) | ground | {"promotion": found.id})
-        self._fresh.append(found.id)
-        return write_promotion(self.database, found)
+        ground: dict[str, JsonValue] = {"basis": allowed.basis, "policy": policy.summary}
+        ids: dict[str, JsonValue] = {"promotion": allowed.id, "evidence": [*allowed.evidence]}
+        self._note("prompt.promotion", _body(allowed) | ground | ids)
+        try:
+            written = write_promotion(self.database, allowed, repeats)
+        except PromotionEnded as ended:  # revoked between the decision and now
+            raise self._refused(wanted, policy, decision) from ended
+        self._fresh.append(written.id)
+        return written
 
-    def _allowed(self, wanted: Promotion, decision: Decision, policy: Policy, case: Case) -> Promotion | None:
-        """The record with its ground, or None where there is none."""
+    def _refused(self, wanted: Promotion, policy: Policy, decision: Decision) -> PromotionRefused:
+        """Audit a refusal, and give the error that tells it."""
+        self._note("prompt.promotion-refused", _body(wanted) | {"missing": len(decision.missing)})
+        sentence = _refusal(wanted, policy, decision)
+        return PromotionRefused(sentence, policy=policy.summary, missing=[*decision.missing])
+
+    def _allowed(
+        self, wanted: Promotion, decision: Decision, policy: Policy, case: Case
+    ) -> tuple[Promotion, str | None] | None:
+        """The record with its ground, and the id of the one that it repeats; None where there is no ground."""
         if decision.allowed:
-            return replace(wanted, models=decision.models, evidence=tuple(found.id for found in decision.evidence))
+            used = tuple(found.id for found in decision.evidence)
+            return replace(wanted, models=decision.models, evidence=used), None
         waiver = waiver_in_force(policy, case.evidence, wanted.created_ms)
         if waiver is not None and wanted.models:
             signatures = tuple(signature.id for signature in waiver.signatures)
-            return replace(wanted, basis="waiver", evidence=signatures, expires_ms=waiver.ends_ms)
+            return replace(wanted, basis="waiver", evidence=signatures, expires_ms=waiver.ends_ms), None
         if wanted.alias.startswith(EXPERIMENT):
             return None
-        earlier = valid_promotion(
-            self.database, wanted.prompt_name, wanted.alias, wanted.content_hash, wanted.created_ms
-        )
+        place = wanted.prompt_name, wanted.alias, wanted.content_hash
+        earlier = valid_promotion(self.database, *place, wanted.created_ms)
         if earlier is None:
             return None
-        return replace(
-            wanted,
-            basis="record",
-            models=earlier.models,
-            evidence=earlier.evidence,
-            expires_ms=earlier.expires_ms,
-        )
+        grounds = {"models": earlier.models, "evidence": earlier.evidence, "expires_ms": earlier.expires_ms}
+        return replace(wanted, basis="record", **grounds), earlier.id
 
     def _now_ms(self) -> int:
         return int(self.clock() * 1000)

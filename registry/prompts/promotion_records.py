@@ -2,6 +2,8 @@
 
 A record is written before an alias moves, by the gate or by `assay prompts promote`, and read by everyone who serves:
 without an unrevoked, unexpired one for its very content a version does not serve, wherever an alias points.
+
+* PromotionEnded (Conflict) - the record that a rollback repeats is revoked
 """
 
 import json
@@ -13,13 +15,15 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, RowMapping, delete, exists, func, or_, select, update
 
 from registry.database import Database, upsert
+from registry.errors import Conflict
 from registry.schema import promotions
 from registry.schema import serving_models as chain
 
 EXPERIMENT = "experiment:"
 """An arm serves in the place `experiment:ID`, which no alias reaches."""
 RECORDS_MAX = 200
-"""Newest records that are looked through for one place."""
+"""Newest records that are read at once."""
+_NEWEST = promotions.c.created_ms.desc(), promotions.c.id.desc()
 
 Basis = Literal["evidence", "waiver", "record"]
 """Why a content may serve.
@@ -61,17 +65,32 @@ class Promotion:
     revoked_ms: int | None = None
 
 
-def write_promotion(database: Database, record: Promotion) -> Promotion:
+class PromotionEnded(Conflict):
+    """The record that a rollback repeats was revoked before the new one was written."""
+
+
+def write_promotion(database: Database, record: Promotion, repeats: str | None = None) -> Promotion:
     """Store a record as the newest of its place, also within one tick of a clock or after one that ran ahead.
+
+    Args:
+        database: of the registry.
+        record: what to store.
+        repeats: id of the record that a rollback rests on; it has to stand at this very moment.
 
     Returns:
         The record as stored: its `created_ms` may be later.
 
     Raises:
+        PromotionEnded: the record to repeat is revoked; nothing was stored.
         DatabaseUnavailable: the database does not answer; nothing was stored.
     """
     here = (promotions.c.prompt_name == record.prompt_name) & (promotions.c.alias == record.alias)
+    standing = (promotions.c.id == repeats) & promotions.c.revoked_ms.is_(None)
     with database.write() as connection:
+        # Locked: a revocation comes before, and then there is none to repeat, or after, and then it finds both.
+        locked = select(promotions.c.id).where(standing).with_for_update()
+        if repeats is not None and connection.scalar(locked) is None:
+            raise PromotionEnded(f"{record.prompt_name}/{record.prompt_version} was revoked just now")
         newest_ms = connection.scalar(select(func.max(promotions.c.created_ms)).where(here)) or 0
         stored = replace(record, created_ms=max(record.created_ms, newest_ms + 1))
         row: dict[str, Any] = asdict(stored)
@@ -92,6 +111,20 @@ def revoke_promotions(database: Database, ids: Sequence[str], now_ms: int) -> No
         connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))
 
 
+def revoke_content(database: Database, name: str, content_hash: str, now_ms: int) -> None:
+    """End every record of a content, however many, in every place; also one that a rollback writes at this moment.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; nothing was revoked.
+    """
+    same = (promotions.c.prompt_name == name) & (promotions.c.content_hash == content_hash)
+    living = same & promotions.c.revoked_ms.is_(None)
+    with database.write() as connection:
+        # PostgreSQL: waits for whoever copies one of them; the next statement then sees the copy, too.
+        connection.execute(select(promotions.c.id).where(living).order_by(promotions.c.id).with_for_update()).all()
+        connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))
+
+
 def valid_promotions(
     database: Database, name: str, alias: str, now_ms: int, limit: int = RECORDS_MAX
 ) -> tuple[Promotion, ...]:
@@ -107,8 +140,7 @@ def valid_promotions(
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    newest = promotions.c.created_ms.desc(), promotions.c.id.desc()
-    chosen = select(promotions).where(_valid(name, alias, now_ms)).order_by(*newest).limit(limit)
+    chosen = select(promotions).where(_valid(name, alias, now_ms)).order_by(*_NEWEST).limit(limit)
     with database.read() as connection:
         return tuple(_promotion(row) for row in connection.execute(chosen).mappings())
 
@@ -119,11 +151,27 @@ def valid_promotion(database: Database, name: str, alias: str, content_hash: str
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    newest = promotions.c.created_ms.desc(), promotions.c.id.desc()
     same = _valid(name, alias, now_ms) & (promotions.c.content_hash == content_hash)
     with database.read() as connection:
-        row = connection.execute(select(promotions).where(same).order_by(*newest).limit(1)).mappings().one_or_none()
+        row = connection.execute(select(promotions).where(same).order_by(*_NEWEST).limit(1)).mappings().one_or_none()
     return None if row is None else _promotion(row)
+
+
+def last_of_each_content(database: Database, name: str, alias: str, now_ms: int) -> tuple[Promotion, ...]:
+    """Of each content that may serve in one place its newest valid record, newest first; at most RECORDS_MAX contents.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    valid, last_ms = _valid(name, alias, now_ms), func.max(promotions.c.created_ms)
+    each = select(promotions.c.content_hash, last_ms.label("last_ms")).where(valid).group_by(promotions.c.content_hash)
+    last = each.order_by(last_ms.desc()).limit(RECORDS_MAX).subquery()
+    same = (promotions.c.content_hash == last.c.content_hash) & (promotions.c.created_ms == last.c.last_ms)
+    found: dict[str, Promotion] = {}
+    with database.read() as connection:
+        for row in connection.execute(select(promotions).join(last, same).where(valid).order_by(*_NEWEST)).mappings():
+            found.setdefault(row["content_hash"], _promotion(row))  # two writers may have met in one millisecond
+    return tuple(found.values())
 
 
 def promotions_of(database: Database, name: str, version: int, now_ms: int) -> tuple[Promotion, ...]:
@@ -132,12 +180,9 @@ def promotions_of(database: Database, name: str, version: int, now_ms: int) -> t
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    newest = promotions.c.created_ms.desc(), promotions.c.id.desc()
-    of_version = (promotions.c.prompt_name == name) & (promotions.c.prompt_version == version)
-    contents = select(promotions.c.content_hash).where(of_version)
-    chosen = (promotions.c.prompt_name == name) & promotions.c.content_hash.in_(contents) & _living(now_ms)
+    chosen = select(promotions).where(_of_content(name, version, now_ms)).order_by(*_NEWEST).limit(RECORDS_MAX)
     with database.read() as connection:
-        rows = connection.execute(select(promotions).where(chosen).order_by(*newest).limit(RECORDS_MAX)).mappings()
+        rows = connection.execute(chosen).mappings()
         return tuple(_promotion(row) for row in rows)
 
 
@@ -190,6 +235,12 @@ def told_serving_models(database: Database) -> tuple[ServingModel, ...]:
 
 def _valid(name: str, alias: str, now_ms: int) -> ColumnElement[bool]:
     return (promotions.c.prompt_name == name) & (promotions.c.alias == alias) & _living(now_ms)
+
+
+def _of_content(name: str, version: int, now_ms: int) -> ColumnElement[bool]:
+    of_version = (promotions.c.prompt_name == name) & (promotions.c.prompt_version == version)
+    contents = select(promotions.c.content_hash).where(of_version)
+    return (promotions.c.prompt_name == name) & promotions.c.content_hash.in_(contents) & _living(now_ms)
 
 
 def _living(now_ms: int) -> ColumnElement[bool]:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from registry.database import Database
-from registry.errors import NotFound
+from registry.errors import JsonValue, NotFound
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion import Note
-from registry.prompts.promotion_records import Promotion, promotions_of, revoke_promotions
+from registry.prompts.promotion_records import Promotion, promotions_of, revoke_content
 from registry.signals import bump_signal
 
 
@@ -34,7 +34,7 @@ def revoke(
     it where that must not happen.
 
     Returns:
-        The records that were ended, newest first.
+        The records that were ended, newest first; at most the newest RECORDS_MAX, though all of them end.
 
     Raises:
         NoPromotion: Nothing lets this version serve.
@@ -44,9 +44,10 @@ def revoke(
     ended = promotions_of(database, name, version, now_ms)
     if not ended:
         raise NoPromotion(f"{name}/{version} has no valid promotion record; see `assay prompts show {name}/{version}`")
-    ids = [record.id for record in ended]
-    body = {"prompt": name, "version": version, "content_hash": ended[0].content_hash, "reason": reason, "by": by}
-    note("prompt.revocation", {**body, "promotions": [*ids]})
-    revoke_promotions(database, ids, now_ms)
+    hashes = sorted({record.content_hash for record in ended})
+    body: dict[str, JsonValue] = {"prompt": name, "version": version, "reason": reason, "by": by}
+    note("prompt.revocation", body | {"content_hashes": [*hashes], "promotions": [record.id for record in ended]})
+    for content_hash in hashes:
+        revoke_content(database, name, content_hash, now_ms)
     bump_signal(database, PROMPTS_SIGNAL, clock)
     return ended
