@@ -38,11 +38,12 @@ STARTUP_S = 2.5
 Freshness = Literal["fresh", "stale", "missing"]
 """fresh: as the alias says; stale: proven, and not what the alias says or nobody knows; missing: nothing to serve."""
 
-UNPROVEN, NO_ALIAS, TAMPERED, UNSUPPLIED = "unproven", "no-alias", "tampered", "unsupplied-variable"
-"""Troubles beside the problem codes. The first three are alarms."""
-LOCKED = (UNPROVEN, NO_ALIAS, TAMPERED)
-KNOWN = (*LOCKED, UNSUPPLIED, InvalidTemplate.code, None)
-"""Troubles with which one knows where the alias points; with others MLflow or the registry could not be asked."""
+UNPROVEN, NO_ALIAS, TAMPERED = "unproven", "no-alias", "tampered"
+UNREADABLE, UNSUPPLIED = "unreadable", "unsupplied-variable"
+LOCKED = (UNPROVEN, NO_ALIAS, TAMPERED, UNREADABLE, UNSUPPLIED)
+"""Troubles that are alarms: the alias points at what may not serve, or nowhere."""
+KNOWN = (*LOCKED, None)
+"""With any other trouble, a problem code, MLflow or the registry could not be asked."""
 
 
 class PromptUnavailable(Unavailable):
@@ -213,6 +214,8 @@ class ActivePrompts:
             return None, NO_ALIAS
         except PromptTampered:
             return None, TAMPERED
+        except InvalidTemplate:
+            return None, UNREADABLE
         except AssayError as error:
             return None, error.code
         return (wanted, None) if serves(wanted) else (None, UNSUPPLIED)

@@ -6,7 +6,8 @@
 * stored, publishing: how MLflow keeps a version; push, list, alias
 * gate, gatekeeper, gate_actor: inside the MLflow server, what may change there and who asks (they alone import mlflow)
 * authorship: who wrote which content, noted by the gate
-* mlflow_rest, versions, promoted: reading versions over plain REST; last good on disk
+* mlflow_rest, versions, promoted: reading versions over plain REST
+* kept_templates: proven texts on disk by content hash, for the days without MLflow
 * policy, evidence, decision: what a use case asks for, what was shown, and whether that is enough
 * approvals, waivers: people's words about a content
 * promotion, promotion_records, revocation: what lets a content serve, written and ended

@@ -2,7 +2,7 @@
 
 `assay serve --workers 4` on a real engine, and a real MLflow server with the gate inside, whose signed webhook tells
 the API. Two versions differ in their number of passages and in the length of their wording, so that every answer shows
-by its passages and its prompt tokens which version made each half of it. While callers ask without pause, `production`
+by its passages and its prompt tokens which version made each half of it. While callers go on asking, `production`
 goes back and forth in MLflow. A promotion's time runs from the beginning of the alias call until the last worker's log
 says that the version serves, so the gate's decision counts.
 

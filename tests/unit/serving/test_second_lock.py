@@ -6,8 +6,9 @@ from fakes.fake_serving import FakePromptStore, prompt_version, prove, withdraw
 
 from registry.alarms import Alarm, open_alarms
 from registry.database import Database, DatabaseUnavailable
-from registry.prompts.mlflow_rest import MlflowUnavailable
+from registry.prompts.mlflow_rest import MlflowRejected, MlflowUnavailable
 from registry.prompts.promoted import PromptTampered
+from registry.prompts.schema import InvalidTemplate
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 from serving.active_prompt import ActivePrompts
 from serving.metrics import Metrics
@@ -212,6 +213,16 @@ async def test_a_rewritten_version_serves_as_it_was_promoted(lock: Lock) -> None
     lock.prompts = lock.process()
     assert await lock.look() == 1
     assert lock.alarms[0].details["reason"] == "tampered"
+
+
+async def test_an_unreadable_version_is_an_alarm_and_an_ailing_mlflow_is_none(lock: Lock) -> None:
+    """Tags that hold no template are told; a request that MLflow rejects says nothing about the alias."""
+    await lock.point_at(FIRST)
+    lock.store.error = MlflowRejected("odd")
+    assert (await lock.look(), lock.alarms, await lock.prompts.refresh()) == (1, (), False)
+    lock.store.error = InvalidTemplate("tag is not JSON")
+    assert await lock.look() == 1
+    assert lock.alarms[0].details["reason"] == "unreadable"
 
 
 async def test_what_cannot_be_had_is_passed_over(lock: Lock) -> None:
