@@ -8,7 +8,7 @@ from typing import Protocol
 from registry.database import Database
 from registry.errors import AssayError
 from registry.insights import PromptRef
-from registry.prompts.promotion_records import Promotion, valid_promotion, valid_promotions
+from registry.prompts.promotion_records import Promotion, last_of_each_content, valid_promotion
 from registry.prompts.schema import SUPPLIED_VARIABLES
 from registry.prompts.versions import PromotedVersion
 
@@ -125,12 +125,7 @@ class SecondLock:
     def _records(self, slot: Slot, wanted: PromotedVersion | None, at_ms: int) -> Sequence[Promotion]:
         """The newest valid record of each content: the wanted one's first, then as they were let through."""
         first = wanted and valid_promotion(self._database, *slot, wanted.content_hash, at_ms)
-        if first:
-            return (first,)
-        newest: dict[str, Promotion] = {}
-        for record in valid_promotions(self._database, *slot, at_ms):
-            newest.setdefault(record.content_hash, record)
-        return tuple(newest.values())
+        return (first,) if first else last_of_each_content(self._database, *slot, at_ms)
 
     async def _asked(self, record: Promotion) -> PromotedVersion | None:
         try:

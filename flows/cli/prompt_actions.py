@@ -25,10 +25,10 @@ from registry.prompts.promotion import Promoter, case_of
 from registry.prompts.promotion_records import (
     Promotion,
     ServingModel,
+    last_of_each_content,
     promotions_of,
     told_serving_models,
     valid_promotion,
-    valid_promotions,
 )
 from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
 from registry.prompts.revocation import NoPromotion
@@ -131,7 +131,7 @@ async def rollback(name: str) -> Promoted:
         with suppress(PromptNotFound, InvalidTemplate):  # then whatever was let through last is the way back
             current = (await source.by_alias(name, policy.alias)).content_hash
         with open_registry() as database:
-            records = valid_promotions(database, name, policy.alias, _now_ms())
+            records = last_of_each_content(database, name, policy.alias, _now_ms())
             earlier = next((record for record in records if record.content_hash != current), None)
             if earlier is None:
                 raise NoPromotion(f"no other version of prompt {name!r} may be {policy.alias!r}; promote one")

@@ -46,7 +46,7 @@ def revoke(
         raise NoPromotion(f"{name}/{version} has no valid promotion record; see `assay prompts show {name}/{version}`")
     hashes = sorted({record.content_hash for record in ended})
     body: dict[str, JsonValue] = {"prompt": name, "version": version, "reason": reason, "by": by}
-    note("prompt.revocation", body | {"content_hashes": [*hashes], "promotions": [record.id for record in ended]})
+    note("prompt.revocation", {**body, "content_hashes": [*hashes], "promotions": [record.id for record in ended]})
     for content_hash in hashes:
         revoke_content(database, name, content_hash, now_ms)
     bump_signal(database, PROMPTS_SIGNAL, clock)
