@@ -1,0 +1,314 @@
+"""What the record of experiments, their outcomes and of feedback promises, on SQLite and on PostgreSQL alike."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from fakes.experiment_stage import MODEL, POLICY, ExperimentStage, design_of
+from fakes.fake_clock import FakeClock
+from fakes.fake_insights import fake_insight
+from fakes.fake_serving import prompt_version
+from sqlalchemy import select, text
+
+from registry.audit.log import LogUnavailable
+from registry.audit.vault import Vault
+from registry.database import Database
+from registry.errors import InvalidInput, JsonValue, Refused
+from registry.feedback import Feedback, FeedbackRecords
+from registry.insight_records import InsightNotFound, InsightRecords
+from registry.insights import Question
+from registry.prompts.experiment_lifecycle import ExperimentRunning, note_run
+from registry.prompts.experiment_outcomes import assigned_units, experience, outcomes
+from registry.prompts.experiments import (
+    ExperimentNotFound,
+    find_experiment,
+    list_experiments,
+    running_experiments,
+)
+from registry.prompts.promoted import PROMPTS_SIGNAL
+from registry.prompts.promotion import PromotionRefused
+from registry.prompts.promotion_records import ServingModel, valid_promotion, valid_promotions
+from registry.schema import vault_items
+from registry.signals import read_signal
+
+pytestmark = pytest.mark.contract
+
+ONE, TWO = prompt_version(1), prompt_version(2, "Answer briefly.")
+DAY_S = 86_400
+
+
+@pytest.fixture
+def stage(registry: Database, clock: FakeClock) -> ExperimentStage:
+    """A registry in which version 1 is promoted."""
+    stage = ExperimentStage(registry, clock)
+    stage.promote(ONE)
+    return stage
+
+
+class TestLifecycle:
+    """registry.prompts.experiment_lifecycle."""
+
+    def test_a_started_experiment_has_a_record_for_every_arm(self, stage: ExperimentStage) -> None:
+        """Each arm's content may serve in the experiment's place, and there alone."""
+        experiment = stage.start(ONE, TWO)
+        now_ms = int(stage.clock.now * 1000)
+        found = [
+            valid_promotion(stage.database, "insights", experiment.alias, v.content_hash, now_ms) for v in (ONE, TWO)
+        ]
+        assert all(found)
+        assert valid_promotion(stage.database, "insights", "production", TWO.content_hash, now_ms) is None
+        assert running_experiments(stage.database, "insights") == (experiment,)
+        assert find_experiment(stage.database, experiment.id) == experiment
+
+    def test_starting_and_ending_are_audited_and_signalled(self, stage: ExperimentStage) -> None:
+        """Both leave an entry with who did it, and every worker looks again."""
+        before = read_signal(stage.database, PROMPTS_SIGNAL)
+        experiment = stage.start(ONE, TWO)
+        started = read_signal(stage.database, PROMPTS_SIGNAL)
+        stage.experiments.end(experiment, {"outcome": "stopped", "arm": None}, "bob")
+        noted = [(kind, body["by"]) for kind, body in stage.notes if kind.startswith("experiment.")]
+        assert noted == [("experiment.started", "ada"), ("experiment.ended", "bob")]
+        assert before < started < read_signal(stage.database, PROMPTS_SIGNAL)
+
+    def test_an_ended_experiment_leaves_no_record_and_production_as_it_was(self, stage: ExperimentStage) -> None:
+        """No arm may serve any more, and what production was let through with is untouched."""
+        production = valid_promotions(stage.database, "insights", "production", int(stage.clock.now * 1000))
+        experiment = stage.start(ONE, TWO)
+        stage.clock.now += 60
+        ended = stage.experiments.end(experiment, {"outcome": "better", "arm": "v2"}, "watch-experiments")
+        now_ms = int(stage.clock.now * 1000)
+        assert ended is not None
+        assert find_experiment(stage.database, experiment.id) == ended
+        assert valid_promotions(stage.database, "insights", experiment.alias, now_ms) == ()
+        assert valid_promotions(stage.database, "insights", "production", now_ms) == production
+
+    def test_it_ends_once(self, stage: ExperimentStage) -> None:
+        """Of two who end it at once one does, and his decision stands."""
+        experiment = stage.start(ONE, TWO)
+        with ThreadPoolExecutor(4) as pool:
+            by = [f"person-{number}" for number in range(4)]
+            ended = list(pool.map(lambda who: stage.experiments.end(experiment, {"outcome": who}, who), by))
+        won = [each for each in ended if each is not None]
+        assert len(won) == 1
+        assert find_experiment(stage.database, experiment.id).decision == won[0].decision
+
+    def test_a_prompt_has_one_running_experiment(self, stage: ExperimentStage) -> None:
+        """A second one is refused, also when two are started at the same moment; after the end another may run."""
+        with ThreadPoolExecutor(4) as pool:
+            started = [pool.submit(stage.start, ONE, TWO) for _ in range(4)]
+        errors = [each.exception() for each in started]
+        (experiment,) = running_experiments(stage.database)
+        assert sum(error is None for error in errors) == 1
+        assert {type(error) for error in errors if error} == {ExperimentRunning}
+        places = {row[0] for row in _rows(stage.database, "SELECT alias FROM promotions WHERE revoked_ms IS NULL")}
+        assert places == {"production", experiment.alias}
+        stage.experiments.end(experiment, {"outcome": "stopped"}, "ada")
+        again = stage.start(ONE, TWO)
+        assert list_experiments(stage.database, "insights")[0].id in {again.id, experiment.id}
+
+    def test_an_arm_without_evidence_starts_nothing(self, stage: ExperimentStage) -> None:
+        """The policy refuses the arm, and the records of the arms before it are taken back."""
+        bad = prompt_version(3, "Answer {{nothing}}.")
+        with pytest.raises(PromotionRefused, match="insights"):
+            stage.start(ONE, bad)
+        places = {row[0] for row in _rows(stage.database, "SELECT alias FROM promotions WHERE revoked_ms IS NULL")}
+        assert places == {"production"}
+        assert list_experiments(stage.database) == ()
+
+    def test_without_its_audit_entry_nothing_starts_or_ends(self, stage: ExperimentStage) -> None:
+        """The log is away: no experiment starts, and one that runs goes on."""
+        experiment = stage.start(ONE, TWO)
+
+        def away(_kind: str, _body: Mapping[str, JsonValue]) -> None:
+            raise LogUnavailable("no room")
+
+        stage.experiments._note = away
+        with pytest.raises(LogUnavailable):
+            stage.experiments.end(experiment, {"outcome": "stopped"}, "ada")
+        assert running_experiments(stage.database) == (experiment,)
+        now_ms = int(stage.clock.now * 1000)
+        assert len(valid_promotions(stage.database, "insights", experiment.alias, now_ms)) == 2
+
+    def test_a_run_is_kept_with_the_decision(self, stage: ExperimentStage) -> None:
+        """The decision record names its MLflow run."""
+        experiment = stage.start(ONE, TWO)
+        ended = stage.experiments.end(experiment, {"outcome": "better", "arm": "v2"}, "ada")
+        assert ended is not None
+        note_run(stage.database, ended, {"id": "r1", "url": "http://mlflow/r1"})
+        kept = find_experiment(stage.database, experiment.id).decision
+        assert kept == {"outcome": "better", "arm": "v2", "run": {"id": "r1", "url": "http://mlflow/r1"}}
+
+    @pytest.mark.parametrize("name", ["exp_none", "exp\0", ""])
+    def test_an_unknown_experiment_is_not_found(self, stage: ExperimentStage, name: str) -> None:
+        """Whatever the id looks like."""
+        with pytest.raises(ExperimentNotFound):
+            find_experiment(stage.database, name)
+
+
+def test_arms_need_a_model_in_common(stage: ExperimentStage) -> None:
+    """Versions that were proven with different models would compare the models."""
+    other = ServingModel(provider="other", model="other")
+    real = stage.promoter.admit_arm
+
+    def admit(policy: Any, version: Any, models: Any, *more: Any) -> Any:
+        return real(policy, version, [MODEL] if version == ONE else [other], *more)
+
+    stage.promoter.admit_arm = admit  # type: ignore[method-assign] - stands in for evidence of different models
+    with pytest.raises(Refused, match="no model has the evidence for every arm"):
+        stage.start(ONE, TWO)
+    assert running_experiments(stage.database) == ()
+
+
+def test_the_arms_are_those_of_the_design(stage: ExperimentStage) -> None:
+    """A design about other content is refused."""
+    with pytest.raises(InvalidInput, match="not these versions"):
+        stage.experiments.start(
+            POLICY, design_of(ONE, TWO), [ONE, prompt_version(3, "x")], promoter=stage.promoter, models=[MODEL], by="a"
+        )
+
+
+class TestOutcomes:
+    """registry.prompts.experiment_outcomes."""
+
+    def test_a_unit_counts_once_with_its_first_measured_call(self, stage: ExperimentStage) -> None:
+        """Each metric takes the first call for which it is known, in the order in which it became known."""
+        experiment = stage.start(ONE, TWO)
+        stage.meets(experiment, "control", "ada", cost_nano_usd=1_000_000_000, claims=0, claims_grounded=0)
+        stage.meets(experiment, "control", "ada", cost_nano_usd=9_000_000_000, claims=4, claims_grounded=1)
+        stage.meets(experiment, "v2", "bob", cost_nano_usd=3_000_000_000, claims=1, claims_grounded=1)
+        stage.meets(experiment, "control", "cid", cost_nano_usd=2_000_000_000, latency_ms=1500, abstained=True)
+        assert assigned_units(stage.database, experiment) == {"control": 2, "v2": 1}
+        cost = outcomes(stage.database, experiment, "cost")
+        assert (cost["control"].values, cost["v2"].values) == ([1.0, 2.0], [3.0])
+        assert cost["control"].known_ms == sorted(cost["control"].known_ms)
+        assert outcomes(stage.database, experiment, "grounded")["control"].values == [0.25, 1.0]
+        assert outcomes(stage.database, experiment, "latency")["control"].values == [0.5, 1.5]
+        assert outcomes(stage.database, experiment, "abstained")["control"].values == [0.0, 1.0]
+        assert outcomes(stage.database, experiment, "blocked")["control"].values == [0.0, 0.0]
+
+    def test_feedback_is_read_where_it_was_given(self, stage: ExperimentStage) -> None:
+        """Ratings of calls about which somebody said something; acceptance of those where it was told."""
+        experiment = stage.start(ONE, TWO)
+        stage.meets(experiment, "v2", "ada")
+        stage.meets(experiment, "v2", "ada", said=(4, None))
+        stage.meets(experiment, "v2", "ada", said=(1, True))
+        stage.meets(experiment, "v2", "bob", said=(2, False))
+        assert outcomes(stage.database, experiment, "rating")["v2"].values == [4.0, 2.0]
+        assert outcomes(stage.database, experiment, "accepted")["v2"].values == [1.0, 0.0]
+
+    def test_calls_outside_do_not_count(self, stage: ExperimentStage) -> None:
+        """Nor those of evaluations, of other experiments, of nobody known, or after the end."""
+        experiment = stage.start(ONE, TWO)
+        stage.meets(None, None, "ada")
+        stage.meets(experiment, "control", "eve", billed_to="evaluation")
+        stage.meets(experiment, "gone", "dan")
+        stage.meets(experiment, "control", None)
+        stage.meets(experiment, "control", "bob")
+        ended = stage.experiments.end(experiment, {"outcome": "stopped"}, "ada")
+        stage.meets(experiment, "control", "cid")
+        assert ended is not None
+        assert assigned_units(stage.database, ended) == {"control": 1, "v2": 0}
+        assert len(outcomes(stage.database, ended, "cost")["control"].values) == 1
+
+    def test_covariates_are_from_before_the_start(self, stage: ExperimentStage) -> None:
+        """A unit's own mean, else its tenant's, else that of all; nothing after the start or older than four weeks."""
+        stage.meets(None, None, "ada", cost_nano_usd=77_000_000_000)
+        stage.clock.now += 40 * DAY_S
+        stage.meets(None, None, "ada", cost_nano_usd=1_000_000_000)
+        stage.meets(None, None, "ada", cost_nano_usd=3_000_000_000)
+        stage.meets(None, None, "bob", cost_nano_usd=5_000_000_000)
+        stage.clock.now += 1
+        experiment = stage.start(ONE, TWO)
+        for unit, tenant in (("ada", "north"), ("new", "north"), ("far", "south")):
+            stage.meets(experiment, "v2", unit, tenant=tenant, cost_nano_usd=9_000_000_000)
+        assert outcomes(stage.database, experiment, "cost")["v2"].covariates == [2.0, 3.0, 3.0]
+
+    def test_without_a_past_there_is_no_covariate(self, stage: ExperimentStage) -> None:
+        """The list is empty, and the comparison goes without."""
+        experiment = stage.start(ONE, TWO)
+        stage.meets(experiment, "v2", "ada")
+        assert outcomes(stage.database, experiment, "cost")["v2"].covariates == []
+
+    def test_experience_is_one_value_a_unit(self, stage: ExperimentStage) -> None:
+        """Mean, spread and units a day of a period, for planning."""
+        start_ms = int(stage.clock.now * 1000)
+        for unit, accepted in (("ada", True), ("ada", False), ("bob", True), ("cid", False), ("dan", True)):
+            stage.meets(None, None, unit, said=(3, accepted))
+        found = experience(stage.database, "insights", "accepted", start_ms, start_ms + 2 * DAY_S * 1000)
+        assert found is not None
+        assert (found.mean, found.units, found.units_per_day) == (0.75, 4, 2.0)
+        assert experience(stage.database, "insights", "accepted", 0, 1) is None
+
+
+class TestFeedback:
+    """registry.feedback."""
+
+    @pytest.fixture
+    def vault(self, registry: Database) -> Vault:
+        """A vault."""
+        return Vault(registry, b"m" * 32)
+
+    @pytest.fixture
+    def feedback(self, registry: Database, vault: Vault, clock: FakeClock) -> FeedbackRecords:
+        """One insight of `acme` about `ada`."""
+        records = InsightRecords(registry, vault, clock)
+        records.save(fake_insight(), "acme", "tenant", Question(question="What?", subject="ada"), b"salt")
+        return FeedbackRecords(registry, vault, records, clock)
+
+    def test_the_newest_word_counts(self, feedback: FeedbackRecords, registry: Database) -> None:
+        """A second word takes the place of the first, its comment with it; when something was known first stays."""
+        noted: list[Mapping[str, JsonValue]] = []
+        feedback.give("ins_1", "acme", Feedback(rating=2, accepted=False, comment="Too long"), noted.append)
+        first = _rows(registry, "SELECT created_ms FROM feedback")
+        feedback._clock.now += 60  # type: ignore[attr-defined] - a fake clock
+        given = feedback.give("ins_1", "acme", Feedback(rating=5), noted.append)
+        assert (given.insight, given.rating, given.accepted, given.comment) == ("ins_1", 5, None, None)
+        assert _rows(registry, "SELECT rating, accepted, vault_item FROM feedback") == [(5, None, None)]
+        assert _rows(registry, "SELECT created_ms FROM feedback") == first
+        assert [body["rating"] for body in noted] == [2, 5]
+        with registry.read() as connection:
+            assert connection.execute(select(vault_items.c.id).where(vault_items.c.kind == "feedback")).all() == []
+
+    def test_a_comment_is_in_the_vault_alone(self, feedback: FeedbackRecords, registry: Database, vault: Vault) -> None:
+        """Neither columns nor the audit entry show it, and it goes with its subject."""
+        noted: list[Mapping[str, JsonValue]] = []
+        feedback.give("ins_1", "acme", Feedback(rating=2, comment="planted remark"), noted.append)
+        rows = _rows(registry, "SELECT * FROM feedback")
+        assert "planted" not in str(rows) + str(noted)
+        assert noted[0]["comment"] is not None
+        item = _rows(registry, "SELECT vault_item FROM feedback")[0][0]
+        assert b"planted remark" in vault.get("acme", item)
+        vault.erase("acme", "ada")
+        with pytest.raises(InsightNotFound):
+            feedback.give("ins_1", "acme", Feedback(rating=3), noted.append)
+
+    def test_two_words_at_once_leave_one(self, feedback: FeedbackRecords, registry: Database) -> None:
+        """However many say something at the same time, one word and at most one comment are kept."""
+        with ThreadPoolExecutor(6) as pool:
+            said = [Feedback(rating=1 + number % 5, comment=f"remark {number}") for number in range(12)]
+            list(pool.map(lambda each: feedback.give("ins_1", "acme", each, lambda _body: None), said))
+        assert len(_rows(registry, "SELECT id FROM feedback")) == 1
+        assert len(_rows(registry, "SELECT id FROM vault_items WHERE kind = 'feedback'")) == 1
+
+    def test_nothing_is_kept_that_is_not_logged(self, feedback: FeedbackRecords, registry: Database) -> None:
+        """With the log away the word before counts."""
+        feedback.give("ins_1", "acme", Feedback(rating=2, comment="kept"), lambda _body: None)
+
+        def away(_body: Mapping[str, JsonValue]) -> None:
+            raise LogUnavailable("no room")
+
+        with pytest.raises(LogUnavailable):
+            feedback.give("ins_1", "acme", Feedback(rating=5), away)
+        assert _rows(registry, "SELECT rating FROM feedback") == [(2,)]
+        assert len(_rows(registry, "SELECT id FROM vault_items WHERE kind = 'feedback'")) == 1
+
+    def test_another_tenants_insight_is_not_there(self, feedback: FeedbackRecords) -> None:
+        """It looks like one that does not exist."""
+        with pytest.raises(InsightNotFound):
+            feedback.give("ins_1", "globex", Feedback(rating=5), lambda _body: None)
+
+
+def _rows(database: Database, statement: str) -> list[tuple[Any, ...]]:
+    with database.read() as connection:
+        return [tuple(row) for row in connection.execute(text(statement))]
