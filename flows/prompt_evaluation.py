@@ -1,7 +1,9 @@
 """The first half of an evaluation: settle what is compared, then ask. `flows.evaluate_prompt` runs it under Prefect."""
 
+import asyncio
 import re
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,13 @@ from evaluation.relevance import Judgements, judge
 from evaluation.run import Progress, run
 from evaluation.summary import Summary, summarise
 from flows.wiring import EvaluationServices
+from registry.database import Database
 from registry.datasets import Dataset, Datasets, GroundTruthRow, Split
 from registry.errors import InvalidInput
 from registry.prompts.policy import Policy, load_policy
-from registry.prompts.versions import PromotedVersion, PromptNotFound
+from registry.prompts.promoted import PromptTampered
+from registry.prompts.promotion_records import Promotion, valid_promotions
+from registry.prompts.versions import PromotedVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,7 @@ class Order:
     tenant: str | None = None
     """Whose rows and documents; None: every row under its own tenant."""
     against: str | None = None
-    """Version to compare with; None: the one in production, if it has another content."""
+    """Version to compare with; None: the one last promoted, if it has another content."""
     resume: str | None = None
     """Id of a stopped evaluation to go on with."""
 
@@ -120,17 +125,28 @@ def _groups(dataset: Dataset, order: Order) -> tuple[tuple[str, tuple[GroundTrut
 async def _baseline(
     order: Order, services: EvaluationServices, candidate: PromotedVersion, alias: str
 ) -> PromotedVersion | None:
-    """The version to compare with; None when there is none, or it is the candidate itself."""
+    """The version to compare with; None when there is none, or it has the candidate's content."""
     if order.against is not None:
         baseline = await services.prompt(order.against)
         if baseline.content_hash == candidate.content_hash:
             raise InvalidInput(f"{order.against!r} has the content of {order.prompt!r}; compare with another version")
         return baseline
-    try:
-        baseline = await services.prompt(f"{candidate.name}@{alias}")
-    except PromptNotFound:
+    # Not where the alias points, which may be at a version that must not serve: that would be easier to beat.
+    last = await asyncio.to_thread(_last_promoted, services.services.database, candidate.name, alias)
+    if last is None or last.content_hash == candidate.content_hash:
         return None
-    return None if baseline.content_hash == candidate.content_hash else baseline
+    baseline = await services.prompt(f"{candidate.name}/{last.prompt_version}")
+    if baseline.content_hash != last.content_hash:
+        reference = f"{candidate.name} {last.prompt_version}"
+        raise PromptTampered(f"the promoted version is in MLflow no longer: run `assay prompts revoke {reference}`")
+    return baseline
+
+
+def _last_promoted(
+    database: Database, name: str, alias: str, clock: Callable[[], float] = time.time
+) -> Promotion | None:
+    """What was last let through, and may still serve."""
+    return next(iter(valid_promotions(database, name, alias, int(clock() * 1000), limit=1)), None)
 
 
 async def answer(

@@ -26,7 +26,7 @@ def run(
         str | None, typer.Option(help="Whose rows and documents; without it every row under its own tenant.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="NAME/VERSION to compare with; without it the version in production.")
+        str | None, typer.Option(help="NAME/VERSION to compare with; without it the one last promoted.")
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Id of a stopped evaluation to go on with.")] = None,
     as_json: Json = False,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fakes.fake_insights import FakeTarget, fake_insight
-from fakes.fake_serving import prompt_version
+from fakes.fake_serving import prompt_version, prove
 
 from evaluation.journal import JournalMismatch
 from evaluation.run import EvaluationStopped
@@ -18,6 +18,7 @@ from registry.datasets import Datasets, GroundTruthRow
 from registry.errors import InvalidInput, NotFound, Unavailable
 from registry.insights import Insight, Passage
 from registry.prompts.evidence import evidence_for
+from registry.prompts.promoted import PromptTampered
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 from registry.runs import LoggedRun, RunReport
 
@@ -190,17 +191,36 @@ async def test_the_run_is_about_the_prompt_version(services: FakeServices) -> No
 
 async def test_a_later_version_is_compared_with_production(services: FakeServices) -> None:
     """Both versions are asked the same questions, and six pairs are too few."""
-    services.prompts |= {"insights@candidate": SECOND, "insights@production": FIRST}
+    services.prompts |= {"insights@candidate": SECOND, "insights/1": FIRST}
+    prove(services.database, FIRST)
     services.targets[2] = FakeTarget(right)
     outcome = await evaluate(services, FakeRuns())
     assert {version for version, _ in services.asked} == {1, 2}
     told = document(outcome)
     assert (told["verdict"], told["against"], told["gate"]["n"]) == ("UNDERPOWERED", 1, 6)
+    [stored] = evidence_for(services.database, "insights", SECOND.content_hash)
+    assert stored.details["against_content"] == FIRST.content_hash
+
+
+async def test_an_alias_that_was_moved_by_other_means_is_not_compared_with(services: FakeServices) -> None:
+    """The comparison is with what was last let through, also when the alias points at the candidate itself."""
+    services.prompts |= {"insights@candidate": SECOND, "insights@production": SECOND, "insights/1": FIRST}
+    prove(services.database, FIRST)
+    services.targets[2] = FakeTarget(right)
+    assert document(await evaluate(services, FakeRuns()))["against"] == 1
+
+
+async def test_a_promoted_version_that_was_replaced_is_not_compared_with(services: FakeServices) -> None:
+    """Whatever has its number now is another version; the sentence says how to go on."""
+    services.prompts |= {"insights@candidate": SECOND, "insights/1": prompt_version(1, "Anything.")}
+    prove(services.database, FIRST)
+    with pytest.raises(PromptTampered, match="assay prompts revoke insights 1"):
+        await evaluate(services, FakeRuns())
 
 
 async def test_the_version_in_production_is_held_to_its_floors(services: FakeServices) -> None:
     """Evaluating what serves already compares it with nothing."""
-    services.prompts["insights@production"] = FIRST
+    prove(services.database, FIRST)
     assert (await evaluate(services, FakeRuns())).baseline is None
 
 
