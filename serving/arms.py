@@ -155,7 +155,8 @@ class Arms:
             return None
         models = frozenset((each.provider, each.model) for each in common_models(records))
         texts = [await self._text(record) for record in records]
-        if not models or not all(map(serves, texts)):
+        proven = all(text.content_hash == record.content_hash for text, record in zip(texts, records, strict=True))
+        if not models or not proven or not all(map(serves, texts)):
             return None
         arms = tuple(
             Served(
@@ -179,11 +180,10 @@ class Arms:
 
     async def _text(self, record: Promotion) -> PromotedVersion:
         """The text, which never changes under its hash: from memory where it is there."""
-        for live in self._live.values():
-            for arm in live.arms:
-                if (arm.version.content_hash, arm.version.alias) == (record.content_hash, record.alias):
-                    return arm.version
-        return await self._store.of_record(record)
+        at_hand = [arm.version for live in self._live.values() for arm in live.arms]
+        found = next((each for each in at_hand if each.content_hash == record.content_hash), None)
+        found = found or await self._store.of_record(record)
+        return replace(found, name=record.prompt_name, version=record.prompt_version, alias=record.alias)
 
     def _tell(self, live: Mapping[str, Live], troubles: Mapping[str, str]) -> None:
         """Log what is new."""
