@@ -32,6 +32,7 @@ from registry.prompts.versions import PromotedVersion, PromptSource
 from serving.settings import ServingSettings
 
 DAYS_LOOKED_BACK = 28
+REASON_CHARS_MAX = 1_000
 SHOWN_MAX = 10
 """Newest experiments that `status` shows."""
 
@@ -172,7 +173,10 @@ def stop(experiment_id: str, reason: str) -> Assessment:
     Raises:
         ExperimentNotFound: there is none of this id.
         Conflict: it has ended already.
+        InvalidInput: no reason, or one that is too long.
     """
+    if not 0 < len(reason.strip()) <= REASON_CHARS_MAX:
+        raise InvalidInput(f"say why in 1 to {REASON_CHARS_MAX} characters; it stands in the decision record")
     policies = load_policies(ServingSettings().policies)
     with open_registry() as database, AuditLog.open(FlowSettings().home / "audit", "cli") as log:
         experiment = find_experiment(database, experiment_id)

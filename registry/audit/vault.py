@@ -67,7 +67,7 @@ class Vault:
     def subject_hash(self, tenant: str, subject: str | None) -> str:
         """The name under which a subject may be stored and logged; content without one belongs to the tenant."""
         text = f"{tenant}\0{'-' if subject is None else '+' + subject}"
-        return hmac.new(self._hashing_key, text.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._hashing_key, text.encode(), hashlib.sha256).hex()
 
     def put(
         self, tenant: str, subject: str | None, kind: str, content: bytes, connection: Connection | None = None

@@ -1,0 +1,186 @@
+"""`assay experiments`: what it prints, for people and for machines, and how it ends."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.experiment_stage import ExperimentStage
+from fakes.fake_clock import FakeClock
+from fakes.fake_mlflow import FakeMlflow
+from fakes.fake_serving import write_policy
+from typer.testing import CliRunner
+
+from flows.cli import experiment_options as options
+from flows.cli import prompt_actions
+from flows.cli.main import app
+from registry.database import Database, open_database
+from registry.errors import Conflict, InvalidInput
+from registry.prompts.experiment_design import Guardrail, Step
+from registry.prompts.experiment_lifecycle import ExperimentRunning
+from registry.prompts.experiments import ExperimentNotFound, running_experiments
+from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.promotion_records import ServingModel, tell_serving_models, valid_promotions
+from registry.prompts.revocation import NoPromotion
+
+WORDING = """
+name: insights
+use_case: insights
+owner: platform
+template: "{how} {{{{passages}}}} {{{{question}}}}"
+variables: {{question: {{max_chars: 100}}, passages: {{type: passages, max_chars: 1000}}}}
+"""
+
+
+@pytest.fixture
+def versions(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path) -> None:
+    """Three versions in a fake MLflow, of which the first is promoted."""
+    fake = FakeMlflow()
+    monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url, **_: MlflowRest(url, client=fake.client()))
+    write_policy(tmp_path / "policies")
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
+    monkeypatch.setenv("ASSAY_POLICIES", str(tmp_path / "policies"))
+    monkeypatch.setenv("ASSAY_WEBHOOK_SECRET", "unused")
+    database = open_database(database_url)
+    tell_serving_models(database, [ServingModel(provider="extractive", model="extractive-1")])
+    database.close()
+    for how in ("Answer.", "Answer briefly.", "Answer at length."):
+        file = tmp_path / "insights.yaml"
+        file.write_text(WORDING.format(how=how))
+        run("prompts", "push", file)
+    run("prompts", "promote", "insights", 1)
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    """Run a command, check its exit code, and give its standard output."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def run_json(*arguments: object, code: int = 0) -> Any:
+    """The one JSON document of a command."""
+    return json.loads(run(*arguments, "--json", code=code))
+
+
+def test_an_experiment_from_start_to_stop(versions: None, database: Database) -> None:
+    """Start tells the arms, status what they show, stop who ended it; production is never touched."""
+    before = valid_promotions(database, "insights", "production", 2**53)
+    started = run_json("experiments", "start", "insights", 2, 3, "--weights", "2,1,1", "--exclude", "north")
+    arms = [(arm["name"], arm["version"], arm["weight"]) for arm in started["design"]["arms"]]
+    assert arms == [("control", 1, 2), ("v2", 2, 1), ("v3", 3, 1)]
+    (seen,) = run_json("experiments", "status", "insights")
+    assert (seen["id"], seen["status"], seen["excluded"]) == (started["id"], "running", ["north"])
+    assert [arm["units"] for arm in seen["arms"]] == [0, 0, 0]
+    stopped = run_json("experiments", "stop", started["id"], "--reason", "a mistake")
+    assert (stopped["status"], stopped["decision"]["reason"]) == ("ended", "a mistake")
+    assert valid_promotions(database, "insights", "production", 2**53) == before
+    assert running_experiments(database) == ()
+    with pytest.raises(Conflict, match="ended already"):
+        run("experiments", "stop", started["id"], "--reason", "again")
+
+
+def test_people_read_sentences_and_tables(versions: None) -> None:
+    """Without --json."""
+    assert "control = insights/1, v2 = insights/2" in run("experiments", "start", "insights", 2)
+    assert "a unit is a subject or session" in run("experiments", "status").lower().replace("\n", " ")
+    assert "no experiments yet" not in run("experiments", "status", "insights")
+
+
+def test_without_experiments_status_says_so(versions: None) -> None:
+    """An empty list for machines, a hint for people."""
+    assert run_json("experiments", "status") == []
+    assert "assay experiments start" in run("experiments", "status")
+
+
+def test_a_second_experiment_is_refused(versions: None) -> None:
+    """One at a time for each prompt."""
+    run("experiments", "start", "insights", 2)
+    with pytest.raises(ExperimentRunning, match="stop it first"):
+        run("experiments", "start", "insights", 3)
+
+
+def test_an_arm_without_evidence_is_refused(versions: None, tmp_path: Path) -> None:
+    """Exit 1, with what is missing and how to get it."""
+    policy = tmp_path / "policies" / "insights.yaml"
+    policy.write_text(f"{policy.read_text()}  - kind: evaluation\n")
+    refused = run_json("experiments", "start", "insights", 2, code=1)
+    assert refused["started"] is False
+    assert any("assay evaluate run" in sentence for sentence in refused["missing"])
+
+
+def test_without_a_production_version_there_is_no_control(versions: None) -> None:
+    """Nothing to compare with: promote first."""
+    run("prompts", "revoke", "insights", 1, "--reason", "test")
+    with pytest.raises(NoPromotion, match="promote a version"):
+        run("experiments", "start", "insights", 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ((1,), "same content"),
+        ((2, "--weights", "1"), "1 weights for 2 arms"),
+        ((2, "--weights", "1,x"), "numbers parted by commas"),
+        ((2, "--weights", "1,-1"), "greater than 0"),
+        ((2, "--metric", "luck"), "no metric 'luck'"),
+        ((2, "--guardrail", "cost:x"), "METRIC:TOLERANCE"),
+        ((2, "--guardrail", "accepted"), "stands twice"),
+        ((2, "--ramp", "soon"), "HOURS:SHARE"),
+        ((2, "--ramp", "0:1", "--ramp", "5:0.1"), "never shrink"),
+        ((2, "--alpha", "0.9"), "less than or equal to 0.2"),
+        ((2, "--exclude", "No Such"), "pattern"),
+        ((2, 3, 2, 3), "5 arms"),
+    ],
+)
+def test_what_cannot_be_designed_is_said_plainly(versions: None, more: tuple[object, ...], reason: str) -> None:
+    """Usage errors name what was typed."""
+    with pytest.raises(InvalidInput, match=reason):
+        run("experiments", "start", "insights", *more)
+
+
+def test_an_unknown_experiment_is_not_found(versions: None) -> None:
+    """By name, by id, to look at and to stop."""
+    for arguments in (("status", "nothing"), ("stop", "exp_0", "--reason", "x")):
+        with pytest.raises(ExperimentNotFound):
+            run("experiments", *arguments)
+
+
+def test_a_plan_rests_on_the_last_weeks(versions: None, database: Database) -> None:
+    """Mean, spread and units a day come from the record; more units a day take fewer days."""
+    stage = ExperimentStage(database, FakeClock(time.time() - 7_000))
+    calls = [{"arm": None, "unit": f"u{place}", "said": (4, place % 10 < 7)} for place in range(560)]
+    stage.meet(calls)
+    made = run_json("experiments", "plan", "insights", "--days", 60)
+    assert (made["mean"], made["units_per_day"]) == (pytest.approx(0.7), pytest.approx(20))
+    assert 1_000 < made["units_planned"] < 1_600
+    assert made["days"] == pytest.approx(2 * made["units_planned"] / 20, rel=0.01)
+    faster = run_json("experiments", "plan", "insights", "--units-per-day", 2_000)
+    assert faster["days"] < 2
+    assert faster["mde"] < made["mde"]
+    assert "Start with --planned" in run("experiments", "plan", "insights")
+
+
+def test_a_plan_without_a_past_wants_numbers(versions: None) -> None:
+    """A share can be told; the spread of a cost cannot be guessed."""
+    with pytest.raises(InvalidInput, match="say --units-per-day"):
+        run("experiments", "plan", "insights")
+    told = run_json("experiments", "plan", "insights", "--units-per-day", 500, "--mean", 0.8)
+    assert told["spread"] == pytest.approx(0.4)
+    with pytest.raises(InvalidInput, match="to know cost"):
+        run("experiments", "plan", "insights", "--metric", "cost", "--units-per-day", 500)
+    with pytest.raises(InvalidInput, match="between 0 and 1"):
+        run("experiments", "plan", "insights", "--units-per-day", 500, "--mean", 3)
+
+
+def test_options_become_parts_of_a_design() -> None:
+    """Guardrails with tolerances, a ramp by hours; unless told, everything else is watched."""
+    assert options.guardrails(["cost:0.1", "grounded"], "accepted") == (
+        Guardrail(metric="cost", tolerance=0.1),
+        Guardrail(metric="grounded"),
+    )
+    assert "cost" not in {each.metric for each in options.guardrails(None, "cost")}
+    assert options.ramp(["0:0.1", "24:1"]) == (Step(share=0.1), Step(after_h=24, share=1))
