@@ -1,6 +1,7 @@
 """A client of our own HTTP API, for the command line: a problem document becomes the error it stands for."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from types import TracebackType
@@ -60,6 +61,8 @@ class ApiClient:
         tenant: str,
         use_case: str = "insights",
         deadline_s: float | None = None,
+        subject: str | None = None,
+        session: str | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> Insight:
         """POST /v1/insights; a platform key names the tenant in a header.
@@ -69,18 +72,20 @@ class ApiClient:
             tenant: whose documents answer.
             use_case: which prompt and policy.
             deadline_s: seconds to wait; None leaves it to the API.
+            subject: whom the question is about.
+            session: what the question belongs to.
             on_text: given the answer piece by piece while it is written; None waits for the whole.
 
         Raises:
             AssayError: what the API's problem stands for.
         """
         try:
-            (question + tenant + use_case).encode()
+            (question + tenant + use_case + (subject or "") + (session or "")).encode()
         except UnicodeEncodeError as error:
             raise InvalidInput("the question is not valid Unicode text") from error
-        body: dict[str, Any] = {"question": question, "use_case": use_case}
-        if deadline_s is not None:
-            body["deadline_s"] = deadline_s
+        optional = {"deadline_s": deadline_s, "subject": subject, "session": session}
+        given = {name: value for name, value in optional.items() if value is not None}
+        body: dict[str, Any] = {"question": question, "use_case": use_case, **given}
         headers = {"Assay-Tenant": tenant}
         if on_text is None:
             answer = self._call("POST", "/v1/insights", headers, body)
@@ -107,6 +112,8 @@ class ApiClient:
 
     def waive(self, name: str, version: int, hours: float, reason: str) -> dict[str, Any]:
         """POST /v1/prompts/NAME/VERSION/waivers; key and errors as for `approve`."""
+        if not math.isfinite(hours):
+            raise InvalidInput(f"hours must be a number above 0, not {hours}")
         body = {"hours": hours, "reason": reason}
         return self._call("POST", f"/v1/prompts/{quote(name, safe='')}/{version}/waivers", {}, body)
 

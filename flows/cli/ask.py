@@ -12,6 +12,10 @@ def ask(
     deadline_s: Annotated[
         float | None, typer.Option(min=0.001, max=120, help="Seconds to wait; API's default 30.")
     ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Whom it is about; their questions meet one arm of an experiment.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="The same for questions without a subject.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole insight as JSON.")] = False,
 ) -> None:
     """Ask a question and print the cited, priced and sealed answer."""
@@ -22,10 +26,20 @@ def ask(
 
     with ApiClient.from_settings(FlowSettings()) as api:
         if as_json or not console.output().is_terminal:
-            insight = api.ask(question, tenant=tenant, use_case=use_case, deadline_s=deadline_s)
+            insight = api.ask(
+                question, tenant=tenant, use_case=use_case, deadline_s=deadline_s, subject=subject, session=session
+            )
         else:
             with writing(question) as on_text:
-                insight = api.ask(question, tenant=tenant, use_case=use_case, deadline_s=deadline_s, on_text=on_text)
+                insight = api.ask(
+                    question,
+                    tenant=tenant,
+                    use_case=use_case,
+                    deadline_s=deadline_s,
+                    subject=subject,
+                    session=session,
+                    on_text=on_text,
+                )
     if as_json:
         console.print_json(insight.model_dump(mode="json"))
     else:
