@@ -10,6 +10,7 @@ It calls no language model, serves no HTTP and runs no statistics; every other r
 * corpus: documents in, passages out
 * money: prices in integer nano-USD
 * audit: the log and the vault
+* feedback: what people say about an insight
 * datasets, runs: ground truth by content hash, results as MLflow runs
 * rollups, prompt_outcomes, alarms: what happened in sums, and what was found wrong with it
 """

@@ -12,6 +12,8 @@
 * approvals, waivers: people's words about a content
 * promotion, promotion_records, revocation: what lets a content serve, written and ended
 * alias_move: an alias in MLflow together with its record
+* experiment_design, experiments, experiment_lifecycle: versions side by side, each with a record of its own
+* assignment, experiment_outcomes: which unit gets which arm, and what came of it
 * candidates, verdicts: which version waits for its evaluation; what came of it, shown on its page in MLflow
 * webhooks: MLflow's signed pushes
 """
