@@ -69,6 +69,20 @@ def test_a_deadline_as_short_as_the_api_takes_is_sent(monkeypatch: pytest.Monkey
     assert (done.exit_code, [body["deadline_s"] for body in bodies]) == (0, [0.05])
 
 
+def test_whom_it_is_about_is_sent() -> None:
+    """Subject and session, by which experiments assign, reach the API; what was not given is left out."""
+    sent: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return httpx.Response(200, json=INSIGHT)
+
+    client(answer).ask("How many?", tenant="acme", subject="ada", session="s1")
+    client(answer).ask("How many?", tenant="acme")
+    question = {"question": "How many?", "use_case": "insights"}
+    assert sent == [question | {"subject": "ada", "session": "s1"}, question]
+
+
 def test_an_error_event_is_the_error_that_it_stands_for() -> None:
     """A stream that fails in the middle fails the call."""
     problem = {"status": 503, "code": "providers-unavailable", "detail": "no provider answered"}

@@ -246,6 +246,13 @@ def test_words_go_to_the_api(
     assert (sent[0].url.path, json.loads(sent[0].content)) == (f"/v1/prompts/insights/2/{path}", body)
 
 
+def test_hours_are_a_number() -> None:
+    """JSON has no word for what is no number; a sentence says so before anything is sent."""
+    api = ApiClient("http://api", "key", httpx.MockTransport(lambda _request: httpx.Response(500)))
+    with pytest.raises(InvalidInput, match="hours must be a number above 0, not nan"):
+        api.waive("insights", 2, float("nan"), "why")
+
+
 def test_an_unfit_key_moves_nothing(mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
     """A promotion bears the name of the key's owner; a key that opens nothing is no name."""
     evaluated(database_url, run_json("push", SHIPPED))
