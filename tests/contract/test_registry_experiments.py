@@ -139,6 +139,16 @@ class TestLifecycle:
         kept = find_experiment(stage.database, experiment.id).decision
         assert kept == {"outcome": "better", "arm": "v2", "run": {"id": "r1", "url": "http://mlflow/r1"}}
 
+    @pytest.mark.parametrize(
+        "change", ["design = 'x'", "design = '{}'", "decision = '[1'", "created_by = 'x', decision = '7'"]
+    )
+    def test_an_edited_row_is_no_experiment(self, stage: ExperimentStage, change: str) -> None:
+        """It serves no arm, and the others go on without it."""
+        stage.start(ONE, TWO)
+        with stage.database.write() as connection:
+            connection.execute(text(f"UPDATE experiments SET {change}"))  # noqa: S608 - this test's own
+        assert running_experiments(stage.database) == ()
+
     @pytest.mark.parametrize("name", ["exp_none", "exp\0", ""])
     def test_an_unknown_experiment_is_not_found(self, stage: ExperimentStage, name: str) -> None:
         """Whatever the id looks like."""
