@@ -18,7 +18,7 @@ from registry.datasets import Dataset, Datasets, GroundTruthRow, Split
 from registry.errors import InvalidInput
 from registry.prompts.policy import Policy, load_policy
 from registry.prompts.promoted import PromptTampered
-from registry.prompts.promotion_records import Promotion, valid_promotions
+from registry.prompts.promotion_records import Promotion, last_proven
 from registry.prompts.versions import PromotedVersion
 
 
@@ -37,7 +37,7 @@ class Order:
     tenant: str | None = None
     """Whose rows and documents; None: every row under its own tenant."""
     against: str | None = None
-    """Version to compare with; None: the one last promoted, if it has another content."""
+    """Version to compare with; None: the one last promoted on evidence, if it has another content."""
     resume: str | None = None
     """Id of a stopped evaluation to go on with."""
 
@@ -132,7 +132,7 @@ async def _baseline(
             raise InvalidInput(f"{order.against!r} has the content of {order.prompt!r}; compare with another version")
         return baseline
     # Not where the alias points, which may be at a version that must not serve: that would be easier to beat.
-    last = await asyncio.to_thread(_last_promoted, services.services.database, candidate.name, alias)
+    last = await asyncio.to_thread(_last_proven, services.services.database, candidate.name, alias)
     if last is None or last.content_hash == candidate.content_hash:
         return None
     baseline = await services.prompt(f"{candidate.name}/{last.prompt_version}")
@@ -142,11 +142,9 @@ async def _baseline(
     return baseline
 
 
-def _last_promoted(
-    database: Database, name: str, alias: str, clock: Callable[[], float] = time.time
-) -> Promotion | None:
-    """What was last let through, and may still serve."""
-    return next(iter(valid_promotions(database, name, alias, int(clock() * 1000), limit=1)), None)
+def _last_proven(database: Database, name: str, alias: str, clock: Callable[[], float] = time.time) -> Promotion | None:
+    """What was last let through on evidence, and may still serve."""
+    return last_proven(database, name, alias, int(clock() * 1000))
 
 
 async def answer(

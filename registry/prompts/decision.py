@@ -20,7 +20,7 @@ NOBODY_SERVES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Production:
-    """The content that a new one has to be compared with: the one last let through to the same place."""
+    """The content that a new one has to be compared with: the one last let through to the same place on evidence."""
 
     version: int
     content_hash: str
@@ -37,7 +37,7 @@ class Case:
     """Seconds since the epoch."""
     authors: Authors = field(default_factory=Authors)
     production: Production | None = None
-    """None: nothing may serve there yet."""
+    """None: nothing was proven there yet; what only a waiver lets through has shown nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +208,7 @@ def _comparison(found: Evidence, case: Case, what: str, remedy: str) -> Iterator
         return
     if found.details.get(AGAINST) != production.content_hash:
         against = f"{case.version.name}/{production.version}"
-        yield f"the newest {what} did not compare with {against}, which was last promoted; {remedy}"
+        yield f"the newest {what} did not compare with {against}, which was last promoted on evidence; {remedy}"
 
 
 def _metric(found: Evidence, name: str) -> float | None:

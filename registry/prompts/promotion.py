@@ -25,6 +25,7 @@ from registry.prompts.promotion_records import (
     Promotion,
     PromotionEnded,
     ServingModel,
+    last_proven,
     revoke_promotions,
     valid_promotion,
     valid_promotions,
@@ -211,7 +212,7 @@ def case_of(database: Database, policy: Policy, version: PromotedVersion, now: f
         DatabaseUnavailable: The database does not answer.
     """
     kinds = dict.fromkeys([*(requirement.kind for requirement in policy.requires), APPROVAL, WAIVER])
-    last = next(iter(valid_promotions(database, version.name, policy.alias, int(now * 1000), limit=1)), None)
+    last = last_proven(database, version.name, policy.alias, int(now * 1000))
     return Case(
         version=version,
         # Kind by kind, so that many of one do not push out those of another.

@@ -157,6 +157,18 @@ def valid_promotion(database: Database, name: str, alias: str, content_hash: str
     return None if row is None else _promotion(row)
 
 
+def last_proven(database: Database, name: str, alias: str, now_ms: int) -> Promotion | None:
+    """The newest valid record of one place that does not rest on a waiver: what a new content is compared with.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    proven = _valid(name, alias, now_ms) & promotions.c.expires_ms.is_(None)  # a copy of a waiver keeps its end
+    with database.read() as connection:
+        row = connection.execute(select(promotions).where(proven).order_by(*_NEWEST).limit(1)).mappings().one_or_none()
+    return None if row is None else _promotion(row)
+
+
 def last_of_each_content(database: Database, name: str, alias: str, now_ms: int) -> tuple[Promotion, ...]:
     """Of each content that may serve in one place its newest valid record, newest first; at most RECORDS_MAX contents.
 

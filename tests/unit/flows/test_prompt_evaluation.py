@@ -210,6 +210,15 @@ async def test_an_alias_that_was_moved_by_other_means_is_not_compared_with(servi
     assert document(await evaluate(services, FakeRuns()))["against"] == 1
 
 
+async def test_what_only_a_waiver_lets_through_is_no_baseline(services: FakeServices) -> None:
+    """A waived candidate is still compared with what was last let through on evidence."""
+    services.prompts |= {"insights@candidate": SECOND, "insights/1": FIRST}
+    prove(services.database, FIRST)
+    prove(services.database, SECOND, at_ms=2_000, expires_ms=2**52)
+    services.targets[2] = FakeTarget(right)
+    assert document(await evaluate(services, FakeRuns()))["against"] == 1
+
+
 async def test_a_promoted_version_that_was_replaced_is_not_compared_with(services: FakeServices) -> None:
     """Whatever has its number now is another version; the sentence says how to go on."""
     services.prompts |= {"insights@candidate": SECOND, "insights/1": prompt_version(1, "Anything.")}

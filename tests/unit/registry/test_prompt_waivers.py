@@ -69,6 +69,25 @@ def test_evidence_goes_before_a_waiver(stage: PromotionStage) -> None:
     assert stage.let_through(version()).expires_ms is None
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_waiver_replaces_no_comparison(stage: PromotionStage, copied: bool) -> None:  # noqa: FBT001 - a parameter
+    """What serves by a waiver, or by a copy of one, is still compared with what was last let through on evidence."""
+    stage.evaluated(version())
+    stage.let_through(version())
+    for person in ("ada", "bob"):
+        stage.signs(version_number(2), person, 24)
+    assert stage.let_through(version_number(2)).basis == "waiver"
+    if copied:
+        strict = POLICY.model_copy(update={"waiver_hours_max": 0.0})
+        stage.let_through(version())
+        assert stage.let_through(version_number(2), policy=strict).basis == "record"
+    stage.evaluated(version_number(2))
+    (sentence,) = stage.promoter.decide(POLICY, version_number(2), [EXTRACTIVE]).missing
+    assert "did not compare with insights/1, which was last promoted on evidence" in sentence
+    stage.evaluated(version_number(2), against=version())
+    assert stage.let_through(version_number(2)).basis == "evidence"
+
+
 def test_an_approval_by_somebody_else_is_asked_for(stage: PromotionStage) -> None:
     """The author's own word does not count; another person's does."""
     stage.evaluated(version())
