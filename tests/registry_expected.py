@@ -40,13 +40,13 @@ class Expected:
         """What a worker answers with."""
         return self.workers[worker].current(prompt, self.registry.now)
 
-    def look(self, worker: int | None = None) -> Outcome:
+    def look(self, worker: int | None = None, prompt: str | None = None) -> Outcome:
         """One worker, or each, asks the registry and MLflow; without the registry nothing changes."""
         if self.away["registry"]:
             return "done"
         for each in self.workers if worker is None else [self.workers[worker]]:
-            for prompt in APPROVERS:
-                each.look(self.registry, prompt, mlflow=not self.away["mlflow"])
+            for name in APPROVERS if prompt is None else [prompt]:
+                each.look(self.registry, name, mlflow=not self.away["mlflow"])
         return "done"
 
     def _withheld(self, step: Step) -> Outcome | None:
@@ -84,7 +84,9 @@ class Expected:
 
     def promote(self, step: Step, version: int | None = None) -> Outcome:
         """The command decides, then the gate; a refusal there takes the command's record back."""
-        prompt, version = step.arguments["prompt"], version or step.arguments["version"]
+        prompt = step.arguments["prompt"]
+        version = step.arguments["version"] if version is None else version
+        assert version is not None
         outcome, fresh = self.registry.let_through(prompt, version, lambda: self._all(step.during))
         if outcome != "done":
             return outcome
@@ -147,7 +149,9 @@ class Expected:
 
     def rewrite(self, prompt: str, version: int, content: int) -> Outcome:
         """Somebody changes the wording in the database of MLflow."""
-        self.registry.prompts[prompt].versions[version - 1].content = content
+        about = self.registry.prompts[prompt]
+        if version <= len(about.versions):  # it is not there when MLflow was away while it was pushed
+            about.versions[version - 1].content = content
         return "done"
 
     def restart(self, worker: int) -> Outcome:

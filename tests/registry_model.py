@@ -56,6 +56,8 @@ class Record:
     expires: float | None
     grounds: frozenset[int]
     """Ids of rulings and words; lint, which says the same at all times, is left out."""
+    copied: bool = False
+    """It rests on an earlier record: a rollback."""
     revoked: bool = False
 
     def holds(self, now: float) -> bool:
@@ -90,6 +92,10 @@ class Prompt:
     def valid(self, now: float) -> list[Record]:
         """Valid records, the newest first."""
         return [record for record in reversed(self.records) if not record.revoked and record.holds(now)]
+
+    def proven(self, now: float) -> Record | None:
+        """The newest valid record that does not rest on a waiver."""
+        return next((record for record in self.valid(now) if record.expires is None), None)
 
     def valid_for(self, content: int, now: float) -> Record | None:
         """The newest valid record of a content."""
@@ -156,10 +162,11 @@ class RegistryModel:
         if shown is not None:
             new = shown
         elif copied is not None:
-            new = replace(copied, version=version)
+            new = replace(copied, version=version, copied=True)
         else:
             return "refused", None
-        if new == next(iter(about.valid(self.now)), None):
+        newest = next(iter(about.valid(self.now)), None)
+        if newest is not None and new in (newest, replace(newest, copied=True)):
             return "done", None
         meanwhile()
         if shown is None and copied is not None and copied.revoked:
@@ -199,8 +206,9 @@ class RegistryModel:
         return "done"
 
     def production(self, prompt: str) -> int | None:
-        """The content that was last let through and still may serve."""
-        return next((record.content for record in self.prompts[prompt].valid(self.now)), None)
+        """The content that was last let through on evidence and still may serve."""
+        last = self.prompts[prompt].proven(self.now)
+        return None if last is None else last.content
 
     def _read(self, prompt: str, version: int) -> tuple[Outcome, int | None]:
         found = self.prompts[prompt].find(version)
@@ -225,7 +233,7 @@ class RegistryModel:
 
     def _passing(self, about: Prompt, content: int) -> dict[str, Ruling]:
         """The models of the chain whose evaluation counts."""
-        last = next(iter(about.valid(self.now)), None)
+        last = about.proven(self.now)
         rival = None if last is None or last.content == content else last.content
         return {
             model: ruling

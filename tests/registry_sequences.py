@@ -13,7 +13,7 @@ CONTENTS = 6
 BROKEN = {5}
 """Contents that the linter refuses."""
 WORKERS = 2
-STEPS = 24
+STEPS = 12
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 WAITS = (MINUTE, HOUR, 6 * HOUR, DAY, 31 * DAY)
 """Seconds that may pass at once."""

@@ -87,7 +87,7 @@ class FakeMlflow:
             ("GET", "registered-models/get"): lambda s: {"registered_model": self._model(s["name"])},
             ("GET", "registered-models/search"): self._search_models,
             ("POST", "model-versions/create"): self._create_version,
-            ("GET", "model-versions/get"): lambda s: {"model_version": self._version(s["name"], s["version"])},
+            ("GET", "model-versions/get"): lambda s: {"model_version": self.version(s["name"], s["version"])},
             ("GET", "model-versions/search"): self._search_versions,
             ("POST", "registered-models/alias"): self._set_alias,
             ("GET", "registered-models/alias"): self._alias,
@@ -136,7 +136,8 @@ class FakeMlflow:
         prompt.versions.append(version)
         return {"model_version": version}
 
-    def _version(self, name: str, number: str) -> Json:
+    def version(self, name: str, number: str) -> Json:
+        """A version as it is kept."""
         versions = self.prompts[name].versions if name in self.prompts else []
         if not 0 < int(number) <= len(versions) or versions[int(number) - 1].get("current_stage") == _DELETED:
             message = f"Model Version (name={name}, version={number}) not found"
@@ -151,7 +152,7 @@ class FakeMlflow:
         return {"model_versions": newest[: int(sent["max_results"])]} if newest else {}
 
     def _set_alias(self, sent: Json) -> Json:
-        self._version(sent["name"], sent["version"])
+        self.version(sent["name"], sent["version"])
         self._prompt(sent["name"]).aliases[sent["alias"]] = sent["version"]
         return {}
 
@@ -159,7 +160,7 @@ class FakeMlflow:
         aliases = self._prompt(sent["name"]).aliases
         if sent["alias"] not in aliases:
             raise FakeMlflowError(400, "INVALID_PARAMETER_VALUE", f"Registered model alias {sent['alias']} not found.")
-        return {"model_version": self._version(sent["name"], aliases[sent["alias"]])}
+        return {"model_version": self.version(sent["name"], aliases[sent["alias"]])}
 
     def _delete_alias(self, sent: Json) -> Json:
         self._prompt(sent["name"]).aliases.pop(sent["alias"], None)
@@ -170,19 +171,19 @@ class FakeMlflow:
         return {}
 
     def _delete_version(self, sent: Json) -> Json:
-        self._version(sent["name"], sent["version"])["current_stage"] = _DELETED
+        self.version(sent["name"], sent["version"])["current_stage"] = _DELETED
         aliases = self._prompt(sent["name"]).aliases
         for alias in [alias for alias, version in aliases.items() if version == str(sent["version"])]:
             del aliases[alias]
         return {}
 
     def _describe_version(self, sent: Json) -> Json:
-        version = self._version(sent["name"], sent["version"])
+        version = self.version(sent["name"], sent["version"])
         version["description"] = sent["description"]
         return {"model_version": version}
 
     def _delete_tag(self, sent: Json) -> Json:
-        tags = self._version(sent["name"], sent["version"])["tags"]
+        tags = self.version(sent["name"], sent["version"])["tags"]
         tags[:] = [tag for tag in tags if tag["key"] != sent["key"]]
         return {}
 

@@ -1,0 +1,44 @@
+"""What the prompts of a random sequence say, and what their policies ask for."""
+
+from registry_sequences import APPROVERS, BROKEN, CONTENTS
+
+from registry.prompts.approvals import APPROVAL
+from registry.prompts.policy import Policy, Requirement
+from registry.prompts.schema import ModelParameters, PromptTemplate, Variable, content_hash
+
+IS_PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
+POLICIES = {
+    prompt: Policy(
+        use_case=prompt,
+        prompt=prompt,
+        requires=(
+            Requirement(kind="lint"),
+            Requirement(kind="evaluation", max_age_days=30),
+            *([Requirement(kind=APPROVAL, approvers=approvers)] if approvers else []),
+        ),
+    )
+    for prompt, approvers in APPROVERS.items()
+}
+
+
+def template(prompt: str, content: int) -> PromptTemplate:
+    """A content of a prompt; two prompts share none."""
+    spoiled = " {% now %}" if content in BROKEN else ""
+    return PromptTemplate(
+        name=prompt,
+        use_case=prompt,
+        owner="tests",
+        template=f"Way {content}: answer from <data>{{{{passages}}}}</data>.{spoiled} {{{{question}}}}",
+        variables={"question": Variable(max_chars=100), "passages": Variable(type="passages", max_chars=1000)},
+        model=ModelParameters(max_output_tokens=300),
+    )
+
+
+TEMPLATES = {(prompt, content): template(prompt, content) for prompt in APPROVERS for content in range(CONTENTS)}
+HASHES = {place: content_hash(found) for place, found in TEMPLATES.items()}
+CONTENT_OF = {digest: content for (_, content), digest in HASHES.items()}
+
+
+def text(prompt: str, content: int) -> str:
+    """The wording alone."""
+    return str(TEMPLATES[prompt, content].template)
