@@ -13,7 +13,8 @@ CONTENTS = 6
 BROKEN = {5}
 """Contents that the linter refuses."""
 WORKERS = 2
-STEPS = 12
+LENGTHS = (3, 6, 15)
+"""How many things happen after the beginning: mostly little, and now and then a long story."""
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 WAITS = (MINUTE, HOUR, 6 * HOUR, DAY, 31 * DAY)
 """Seconds that may pass at once."""
@@ -38,7 +39,7 @@ class Step:
 
 
 def sequence(seed: int, *, races: bool = True) -> list[Step]:
-    """One sequence of some STEPS actions.
+    """One sequence, of one of the LENGTHS.
 
     Args:
         seed: of the sequence.
@@ -58,7 +59,7 @@ class _Author:
         for prompt in APPROVERS:
             steps += [self._push(prompt, insertion=False) for _ in range(2)]
         main = self._chance.choice([PLAIN, SIGNED])
-        for _ in range(STEPS):
+        for _ in range(self._chance.choice(LENGTHS)):
             prompt = main if self._chance.random() < 0.85 else self._chance.choice([PLAIN, SIGNED])
             steps += self._some(prompt)
         return steps

@@ -69,7 +69,7 @@ class ServingProcesses:
     def look(self, worker: int | None = None, prompt: str | None = None) -> None:
         """One process, or each, asks about one prompt, or both."""
         for process in self.all if worker is None else [self.all[worker]]:
-            prompts = process.prompts
+            prompts: Any = process.prompts
             self.run(prompts.refresh() if prompt is None else prompts._refresh_one((prompt, PRODUCTION)))
 
     def close(self) -> None:
