@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flows.experiment_analysis import DAY_MS, Assessment, assess
-from flows.experiment_report import decision, run_report
+from flows.experiment_report import WATCHER, decision, run_report
 from registry.alarms import Note
-from registry.database import Database
+from registry.audit.log import LogUnavailable
+from registry.database import Database, DatabaseUnavailable
 from registry.prompts.experiment_lifecycle import Experiments, note_run
 from registry.prompts.experiments import Experiment, list_experiments, running_experiments
 from registry.prompts.policy import Policy
 from registry.prompts.promotion_records import valid_promotions
 from registry.runs import LoggedRun, RunReport
 
-WATCHER = "watch-experiments"
-"""Who ended it, in the decision record."""
 RUN_WITHIN_MS = 14 * DAY_MS
 """So long after its end an experiment still gets its MLflow run, should MLflow have been away."""
 
@@ -30,12 +29,14 @@ class Looks:
     """Running ones and those that were just ended, as they stand now."""
     ended: tuple[Assessment, ...]
     """Those that this look ended."""
+    failed: Mapping[str, Exception] = field(default_factory=dict[str, Exception])
+    """Ids of those that could not be looked at, and why: a fault of one keeps no other in harm's way."""
 
 
 def look_at_all(
     database: Database, policies: Mapping[str, Policy], note: Note, clock: Callable[[], float] = time.time
 ) -> Looks:
-    """Assess what runs, and end what is over.
+    """Assess what runs, and end what is over; one that cannot be looked at does not keep the others going.
 
     Raises:
         DatabaseUnavailable: the database does not answer.
@@ -44,18 +45,25 @@ def look_at_all(
     store = Experiments(database, note, clock=clock)
     seen: list[Assessment] = []
     ended: list[Assessment] = []
+    failed: dict[str, Exception] = {}
     for experiment in running_experiments(database):
-        look = look_at(database, experiment, policies, clock)
-        if look.ending is not None:
-            over = look.ending
-            reached = decision(look, over.outcome, over.arm, over.reason, WATCHER)
-            after = store.end(experiment, reached, WATCHER)
-            if after is None:  # somebody stopped it meanwhile
-                continue
-            look = assess(database, after, _production_hash(database, after, policies, clock), clock)
-            ended.append(look)
+        try:
+            look = look_at(database, experiment, policies, clock)
+            if look.ending is not None:
+                over = look.ending
+                reached = decision(look, over.outcome, over.arm, over.reason, WATCHER)
+                after = store.end(experiment, reached, WATCHER)
+                if after is None:  # somebody stopped it meanwhile
+                    continue
+                look = assess(database, after, _production_hash(database, after, policies, clock), clock)
+                ended.append(look)
+        except (DatabaseUnavailable, LogUnavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, the others may do harm
+            failed[experiment.id] = error
+            continue
         seen.append(look)
-    return Looks(seen=tuple(seen), ended=tuple(ended))
+    return Looks(seen=tuple(seen), ended=tuple(ended), failed=failed)
 
 
 def look_at(

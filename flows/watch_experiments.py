@@ -26,6 +26,7 @@ async def watch_experiments() -> dict[str, JsonValue]:
 
     Raises:
         AssayError: the database or the audit log is down; the experiments go on until the next look.
+        ExceptionGroup: some could not be looked at; the others were.
     """
     settings = ServingSettings()
     found, unlogged = await asyncio.to_thread(_watch, settings)
@@ -46,6 +47,10 @@ async def watch_experiments() -> dict[str, JsonValue]:
     for look in found.seen:
         key = re.sub(r"[^a-z0-9]+", "-", f"experiment-{look.experiment.prompt_name}")
         await acreate_markdown_artifact(markdown(look), key=key, description=look.experiment.id)
+    for experiment_id, error in found.failed.items():
+        logger.error("experiment %s could not be looked at", experiment_id, exc_info=error)
+    if found.failed:
+        raise ExceptionGroup("experiments could not be looked at", list(found.failed.values()))
     if unlogged:
         raise unlogged
     return {"experiments": [document(look) for look in found.seen]}

@@ -131,7 +131,7 @@ class Arms:
         return complete
 
     async def follow(self) -> None:
-        """Keep the arms fresh; runs until cancelled."""
+        """Keep the arms fresh; runs until cancelled. Whatever else than a missing database stops it, no arm serves."""
         seen, read_at, away = -1, 0.0, False
         while True:
             try:
@@ -140,12 +140,15 @@ class Arms:
                     complete = await self.refresh()
                     seen, read_at = (generation if complete else -1), self._clock()
                 away = False
-            except Unavailable as error:
+            except DatabaseUnavailable as error:
                 if not away:
                     logger.warning(
                         "the registry is away; arms stay as they are", extra={"fields": {"code": error.code}}
                     )
                 away = True
+            except Exception:
+                self._live = {}  # one of them may be revoked by now
+                raise
             await self._sleep(FOLLOW_S)
 
     async def _load(self, experiment: Experiment) -> Live | None:

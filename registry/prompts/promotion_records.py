@@ -1,23 +1,29 @@
 """Promotion records: which content may serve as what, with which models, since when and until when.
 
 A record is written before an alias moves, by the gate or by `assay prompts promote`, and read by everyone who serves:
-without an unrevoked, unexpired one for its very content a version does not serve, wherever an alias points.
+without an unrevoked, unexpired one for its very content a version does not serve, wherever an alias points. A row that
+somebody edited so that it cannot be read is no record: it is passed over, and told once.
 
 * PromotionEnded (Conflict) - the record that a rollback repeats is revoked
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, RowMapping, delete, exists, func, or_, select, update
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, exists, func, or_, select, update
 
 from registry.database import Database, upsert
 from registry.errors import Conflict
 from registry.schema import promotions
 from registry.schema import serving_models as chain
+
+logger = logging.getLogger(__name__)
 
 EXPERIMENT = "experiment:"
 """An arm serves in the place `experiment:ID`, which no alias reaches."""
@@ -63,6 +69,9 @@ class Promotion:
     expires_ms: int | None = None
     """End of the waiver; None: no end."""
     revoked_ms: int | None = None
+
+
+_PROMOTION = TypeAdapter(Promotion)
 
 
 class PromotionEnded(Conflict):
@@ -135,14 +144,13 @@ def valid_promotions(
         name: of the prompt.
         alias: the place.
         now_ms: milliseconds since the epoch.
-        limit: read no more than the newest so many.
+        limit: return no more than the newest so many.
 
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    chosen = select(promotions).where(_valid(name, alias, now_ms)).order_by(*_NEWEST).limit(limit)
     with database.read() as connection:
-        return tuple(_promotion(row) for row in connection.execute(chosen).mappings())
+        return _newest(connection, select(promotions).where(_valid(name, alias, now_ms)))[:limit]
 
 
 def valid_promotion(database: Database, name: str, alias: str, content_hash: str, now_ms: int) -> Promotion | None:
@@ -153,8 +161,8 @@ def valid_promotion(database: Database, name: str, alias: str, content_hash: str
     """
     same = _valid(name, alias, now_ms) & (promotions.c.content_hash == content_hash)
     with database.read() as connection:
-        row = connection.execute(select(promotions).where(same).order_by(*_NEWEST).limit(1)).mappings().one_or_none()
-    return None if row is None else _promotion(row)
+        found = _newest(connection, select(promotions).where(same))
+    return found[0] if found else None
 
 
 def last_proven(database: Database, name: str, alias: str, now_ms: int) -> Promotion | None:
@@ -165,8 +173,8 @@ def last_proven(database: Database, name: str, alias: str, now_ms: int) -> Promo
     """
     proven = _valid(name, alias, now_ms) & promotions.c.expires_ms.is_(None)  # a copy of a waiver keeps its end
     with database.read() as connection:
-        row = connection.execute(select(promotions).where(proven).order_by(*_NEWEST).limit(1)).mappings().one_or_none()
-    return None if row is None else _promotion(row)
+        found = _newest(connection, select(promotions).where(proven))
+    return found[0] if found else None
 
 
 def last_of_each_content(database: Database, name: str, alias: str, now_ms: int) -> tuple[Promotion, ...]:
@@ -182,8 +190,13 @@ def last_of_each_content(database: Database, name: str, alias: str, now_ms: int)
     found: dict[str, Promotion] = {}
     with database.read() as connection:
         for row in connection.execute(select(promotions).join(last, same).where(valid).order_by(*_NEWEST)).mappings():
-            found.setdefault(row["content_hash"], _promotion(row))  # two writers may have met in one millisecond
-    return tuple(found.values())
+            content = row["content_hash"]  # two writers may have met in one millisecond
+            readable = _promotion(row) or next(
+                iter(_newest(connection, select(promotions).where(valid, promotions.c.content_hash == content))), None
+            )
+            if readable is not None:
+                found.setdefault(content, readable)
+    return tuple(sorted(found.values(), key=lambda record: (record.created_ms, record.id), reverse=True))
 
 
 def promotions_of(database: Database, name: str, version: int, now_ms: int) -> tuple[Promotion, ...]:
@@ -192,10 +205,8 @@ def promotions_of(database: Database, name: str, version: int, now_ms: int) -> t
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    chosen = select(promotions).where(_of_content(name, version, now_ms)).order_by(*_NEWEST).limit(RECORDS_MAX)
     with database.read() as connection:
-        rows = connection.execute(chosen).mappings()
-        return tuple(_promotion(row) for row in rows)
+        return _newest(connection, select(promotions).where(_of_content(name, version, now_ms)))
 
 
 def is_promoted(database: Database, name: str, now_ms: int) -> bool:
@@ -260,8 +271,26 @@ def _living(now_ms: int) -> ColumnElement[bool]:
     return promotions.c.revoked_ms.is_(None) & unexpired
 
 
-def _promotion(row: RowMapping) -> Promotion:
+def _newest(connection: Connection, chosen: Select[Any]) -> tuple[Promotion, ...]:
+    """What can be read of the newest RECORDS_MAX rows."""
+    rows = connection.execute(chosen.order_by(*_NEWEST).limit(RECORDS_MAX)).mappings()
+    return tuple(record for record in map(_promotion, rows) if record is not None)
+
+
+def _promotion(row: RowMapping) -> Promotion | None:
+    """The record of a row; None when it cannot be read."""
     fields: dict[str, Any] = dict(row)
-    models = tuple(ServingModel(provider=provider, model=model) for provider, model in json.loads(fields["models"]))
-    fields |= {"models": models, "evidence": tuple(json.loads(fields["evidence"]))}
-    return Promotion(**fields)
+    try:
+        fields["models"] = tuple(
+            {"provider": provider, "model": model} for provider, model in json.loads(row["models"])
+        )
+        fields["evidence"] = tuple(json.loads(row["evidence"]))
+        return _PROMOTION.validate_python(fields)
+    except (ValueError, TypeError, RecursionError):
+        _tell_unreadable(str(row["id"]))
+        return None
+
+
+@lru_cache(maxsize=RECORDS_MAX)  # told once by each process, not at each of its looks
+def _tell_unreadable(record_id: str) -> None:
+    logger.error("a promotion record cannot be read and lets nothing serve", extra={"fields": {"record": record_id}})

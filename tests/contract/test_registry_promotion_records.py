@@ -5,11 +5,14 @@ from dataclasses import replace
 from itertools import repeat
 
 import pytest
+from sqlalchemy import update
 
 from registry.database import Database
 from registry.prompts.promotion_records import (
     Promotion,
     ServingModel,
+    last_of_each_content,
+    promotions_of,
     revoke_promotions,
     tell_serving_models,
     told_serving_models,
@@ -18,6 +21,7 @@ from registry.prompts.promotion_records import (
     was_promoted,
     write_promotion,
 )
+from registry.schema import promotions
 
 pytestmark = pytest.mark.contract
 
@@ -92,3 +96,18 @@ def test_workers_tell_one_chain(registry: Database) -> None:
     for chain in (long, short):
         tell_serving_models(registry, chain)
         assert told_serving_models(registry) == chain
+
+
+@pytest.mark.parametrize(
+    "damage", [{"models": "[1]"}, {"models": "{"}, {"evidence": "null"}, {"evidence": "[1]"}, {"basis": "whim"}]
+)
+def test_a_row_that_cannot_be_read_is_no_record(written: Database, damage: dict[str, str]) -> None:
+    """It is passed over; the records beside and before it count, also an older one of the same content."""
+    write_promotion(written, replace(FIRST, id="r3", created_ms=3_000))
+    with written.write() as connection:
+        connection.execute(update(promotions).where(promotions.c.id == "r3").values(damage))
+    place = (written, "insights", "production")
+    assert valid_promotions(*place, 4_000, limit=1) == (WAIVED,)
+    assert valid_promotion(*place, "h1", 4_000) == FIRST
+    assert last_of_each_content(*place, 4_000) == (WAIVED, FIRST)
+    assert promotions_of(written, "insights", 1, 4_000) == (WAIVED, FIRST)

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from fakes.experiment_stage import MODEL, POLICY, design_of
 from fakes.fake_serving import prompt_version, prove
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from registry.errors import Unavailable
+from registry.database import DatabaseUnavailable
 from registry.insights import Question
 from registry.prompts.experiment_lifecycle import Experiments
 from registry.prompts.experiments import Experiment
 from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.prompts.promotion import Promoter
 from registry.prompts.promotion_records import revoke_promotions, valid_promotions
-from registry.schema import insights
+from registry.schema import experiments, insights, promotions
 from serving import arms
 
 ONE, TWO = prompt_version(1), prompt_version(2, "Answer briefly.")
@@ -200,7 +200,7 @@ async def test_the_registry_away_leaves_arms_as_they_are(running: Any, monkeypat
     """The loop goes on, and what is live serves on."""
 
     def away(*_: Any) -> None:
-        raise Unavailable("away")
+        raise DatabaseUnavailable("away")
 
     turns = 0
 
@@ -228,3 +228,44 @@ async def test_the_loop_finds_a_new_experiment(filled: Any) -> None:
     with pytest.raises(InterruptedError):
         await filled.services.arms.follow()
     assert (await filled.ask(subject="ada")).json()["prompt"]["arm"] is not None
+
+
+async def look_once(api: Any) -> None:
+    """One round of the loop, which may fail."""
+
+    async def stop(_seconds: float) -> None:
+        raise InterruptedError
+
+    api.services.arms._sleep = stop
+    with pytest.raises(InterruptedError):
+        await api.services.arms.follow()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        (experiments, "design", "{}"),
+        (experiments, "design", "[" * 10_000),
+        (promotions, "models", "[1]"),
+        (promotions, "evidence", "{"),
+    ],
+)
+async def test_an_arm_whose_row_cannot_be_read_serves_nobody(running: Any, table: Any, column: str, value: str) -> None:
+    """The loop goes on and everybody gets production."""
+    here = {experiments: experiments.c.id == running.experiment.id}
+    chosen = here.get(table, promotions.c.alias == running.experiment.alias)
+    with running.services.database.write() as connection:
+        connection.execute(update(table).where(chosen).values({column: value}))
+    await look_once(running)
+    assert set((await arms_of(running, SUBJECTS[:4])).values()) == {None}
+
+
+async def test_a_loop_that_dies_leaves_no_arm(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody watches any more may be revoked: everybody gets production."""
+
+    def broken(*_: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(arms, "running_experiments", broken)
+    await look_once(running)
+    assert set((await arms_of(running, SUBJECTS[:4])).values()) == {None}
