@@ -5,6 +5,7 @@ over the arms that are compared with the control; as much again to all guardrail
 arms; RATIO_ALPHA to the sample ratio.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,6 +175,8 @@ def _sequence(experiment: Experiment, metric: Metric, found: Mapping[str, ArmOut
     design = experiment.design
     control = design.arms[0]
     a, b = found[control.name], found[arm.name]
+    if _nothing_to_tell(metric, a, b):
+        return ConfidenceSequence(low=-math.inf, high=math.inf, decided=False, difference=0.0)
     return sequential_difference(
         a.values,
         b.values,
@@ -187,6 +190,8 @@ def _harmed(experiment: Experiment, guardrail: Guardrail, found: Mapping[str, Ar
     design, measure = experiment.design, MEASURES[guardrail.metric]
     control = design.arms[0]
     a, b = found[control.name], found[arm.name]
+    if _nothing_to_tell(guardrail.metric, a, b):
+        return False
     # A tolerance that is a part of the control's mean is tested exactly by holding the arm against a scaled control.
     part = guardrail.tolerance if measure.relative else 0.0
     scaled = np.asarray(a.values) * (1 - part if measure.higher_is_better else 1 + part)
@@ -199,6 +204,11 @@ def _harmed(experiment: Experiment, guardrail: Guardrail, found: Mapping[str, Ar
         planned=(design.planned_units(control), design.planned_units(arm)),
         covariates=_covariates(guardrail.metric, a, b),
     ).harmed
+
+
+def _nothing_to_tell(metric: Metric, a: ArmOutcomes, b: ArmOutcomes) -> bool:
+    """All values are one, as costs of a model of one's own are: how far others may lie from it, nobody knows."""
+    return MEASURES[metric].relative and len({*a.values, *b.values}) == 1
 
 
 def _covariates(metric: Metric, a: ArmOutcomes, b: ArmOutcomes) -> tuple[Values, Values] | None:

@@ -14,6 +14,8 @@ from registry.prompts.experiments import Experiment
 from registry.runs import RunReport
 
 LOOKS_DRAWN = 60
+WATCHER = "watch-experiments"
+"""The flow that ends experiments; its name stands in their decision records."""
 UNITS: Mapping[Metric, str] = {
     "accepted": "share accepted",
     "rating": "rating, 1 to 5",
@@ -99,6 +101,8 @@ def markdown(look: Assessment) -> str:
     lines = [f"## {experiment.prompt_name}: {_headline(look)}", "", f"{experiment.id}: {arms}.", ""]
     if experiment.decision is not None:
         lines += [f"{experiment.decision.get('reason')}; {next_step(experiment)}.", ""]
+    elif look.ending is not None:
+        lines += [f"{look.ending.reason}: `{WATCHER}` ends it at its next look.", ""]
     units = ", ".join(f"{name} {count}" for name, count in look.units.items())
     terms = (
         f"Units: {units}; sample ratio p = {look.ratio.p:.3g}. A unit is a subject or session and counts once. "

@@ -172,6 +172,25 @@ def test_the_best_of_several_arms_is_named(stage: ExperimentStage) -> None:
     assert (decided["outcome"], decided["arm"]) == ("better", "v3")
 
 
+def test_equal_costs_tell_nothing(stage: ExperimentStage) -> None:
+    """A model of one's own costs nothing in both arms: no limit is stated, and nothing is harmed."""
+    experiment = stage.start(ONE, TWO, guardrails=({"metric": "cost"},))
+    for arm in ("control", "v2"):
+        fill(stage, experiment, arm, [{"cost_nano_usd": 0}] * 150)
+    (_, cost) = look(stage).comparisons
+    assert (cost.difference, cost.low, cost.high, cost.finding) == (0.0, -float("inf"), float("inf"), None)
+
+
+def test_what_is_proven_is_said_before_it_ends(stage: ExperimentStage) -> None:
+    """Who looks between two looks of the flow reads what it will do."""
+    experiment = stage.start(ONE, TWO)
+    fill(stage, experiment, "control", accepted(0.5, 1_000))
+    fill(stage, experiment, "v2", accepted(0.7, 1_000))
+    seen = look_at(stage.database, experiment, POLICIES, stage.clock)
+    assert "`watch-experiments` ends it at its next look" in markdown(seen)
+    assert document(seen)["finding"] is not None
+
+
 def test_what_was_known_before_narrows_the_interval(stage: ExperimentStage) -> None:
     """With the units' own costs of the weeks before, the same values tell more (CUPED)."""
     own = np.random.default_rng(2).lognormal(0, 1, 600) * 1e6
@@ -278,7 +297,10 @@ def test_one_that_cannot_be_looked_at_keeps_no_other_going(
             raise ArithmeticError
         return real(database, looked_at, *more)
 
-    monkeypatch.setattr(experiment_looks, "running_experiments", lambda _database: (broken, experiment))
+    def running(_database: Database) -> tuple[Experiment, ...]:
+        return broken, experiment
+
+    monkeypatch.setattr(experiment_looks, "running_experiments", running)
     monkeypatch.setattr(experiment_looks, "assess", assess)
     found = look_at_all(stage.database, POLICIES, stage.note, stage.clock)
     assert [each.experiment.id for each in found.ended] == [experiment.id]
