@@ -5,7 +5,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
+from evaluation.gates import GateResult
 from evaluation.journal import QuestionRecord
 from evaluation.plots import picture
 from evaluation.statistics import Estimate
@@ -15,6 +17,7 @@ from flows.prompt_evaluation import Answered, Prepared
 from flows.wiring import EvaluationServices
 from registry.datasets import HASH_SHOWN
 from registry.errors import Conflict, JsonValue
+from registry.prompts.evaluations import DATASET_SHA256, ID, MARGIN, QUESTIONS
 from registry.prompts.evidence import AGAINST, record_evidence
 from registry.prompts.policy import Requirement
 from registry.runs import LoggedRun, RunReport, Runs
@@ -115,15 +118,26 @@ def _store(outcome: Outcome, services: EvaluationServices) -> str:
                 name: [each.low, each.high, each.n] for name, each in outcome.candidate.summary.metrics.items()
             },
             "reasons": list(outcome.ruling.reasons),
-            "evaluation": prepared.id,
+            ID: prepared.id,
             "answered_by": list(outcome.answered),
-            "dataset_sha256": prepared.dataset.info.sha256,
+            DATASET_SHA256: prepared.dataset.info.sha256,
+            QUESTIONS: len(prepared.rows) - len(outcome.candidate.summary.unscored),
+            "tenant": prepared.order.tenant,
+            **_comparison(outcome.ruling.gate),
             "against": prepared.baseline.version if prepared.baseline else None,
             AGAINST: prepared.baseline.content_hash if prepared.baseline else None,
         },
         run_id=outcome.run.id,
         dataset=prepared.dataset.info.name,
     ).id
+
+
+def _comparison(gate: GateResult | None) -> dict[str, JsonValue]:
+    """How sharp the comparison was; nothing where there was none, and null for what is no number."""
+    if gate is None:
+        return {}
+    measured = {MARGIN: gate.margin, "mde": gate.mde, "difference": gate.difference}
+    return {"n": gate.n, **{name: value if isfinite(value) else None for name, value in measured.items()}}
 
 
 def _report(

@@ -8,7 +8,8 @@
 * authorship: who wrote which content, noted by the gate
 * mlflow_rest, versions, promoted: reading versions over plain REST
 * kept_templates: proven texts on disk by content hash, for the days without MLflow
-* policy, evidence, decision: what a use case asks for, what was shown, and whether that is enough
+* policy, evidence, case, decision: what a use case asks for, what was shown, and whether that is enough
+* evaluations: which evaluations a decision hears
 * approvals, waivers: people's words about a content
 * promotion, promotion_records, revocation: what lets a content serve, written and ended
 * alias_move: an alias in MLflow together with its record

@@ -4,40 +4,18 @@ Kinds of evidence are plug-ins in `KINDS`. A policy that names a kind nobody kno
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from registry.prompts.approvals import APPROVAL, DAY_MS, Authors, judge_approvals
-from registry.prompts.evidence import AGAINST, ANY_MODEL, Evidence
+from registry.prompts.approvals import APPROVAL, DAY_MS, judge_approvals
+from registry.prompts.case import Case, evidence_of, reason_of
+from registry.prompts.evaluations import contradicted, newest_evaluation, outgrown
+from registry.prompts.evidence import ANY_MODEL, Evidence
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promotion_records import ServingModel
-from registry.prompts.versions import PromotedVersion
 
-REASONS_SHOWN = 5
 NOBODY_SERVES = (
     "no serving process has told which models answer; start `assay serve` (or `assay up`) once, then promote again"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Production:
-    """The content that a new one has to be compared with: the one last let through to the same place on evidence."""
-
-    version: int
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """All that a decision about one version looks at."""
-
-    version: PromotedVersion
-    evidence: Sequence[Evidence]
-    """Of its content; within a kind newest first."""
-    now: float
-    """Seconds since the epoch."""
-    authors: Authors = field(default_factory=Authors)
-    production: Production | None = None
-    """None: nothing was proven there yet; what only a waiver lets through has shown nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,21 +116,22 @@ def _unknown(requirement: Requirement) -> Finding:
 def _lint(requirement: Requirement, case: Case, model: ServingModel) -> Finding:
     about = case.version
     remedy = f"see `assay prompts show {about.name}/{about.version}`, mend the file and push it again"
-    found = _newest(requirement, case, model)
+    found = next(iter(evidence_of(case, requirement.kind, model)), None)
     problems = tuple(_standing(requirement, case, found, what="lint", remedy=remedy, failed=remedy))
     return Finding(problems=problems, evidence=() if problems or found is None else (found,))
 
 
 def _evaluation(requirement: Requirement, case: Case, model: ServingModel) -> Finding:
     about = case.version
-    dataset = f" --dataset {requirement.dataset}" if requirement.dataset else ""
+    dataset = f" --dataset {requirement.data}" if requirement.data else ""
     remedy = f"run `assay evaluate run --prompt {about.name}/{about.version} --provider {model.provider}{dataset}`"
     failed = f"improve the prompt and push it again, or leave {model.provider!r} out of ASSAY_PROVIDERS"
     what = f"evaluation with {model.provider} {model.model}"
-    found = _newest(requirement, case, model)
+    found = newest_evaluation(requirement, case, model)
     problems = [*_standing(requirement, case, found, what=what, remedy=remedy, failed=failed)]
     if found is not None and not problems:
-        problems += _comparison(found, case, what, remedy)
+        problems += (f"{problem}; {remedy}" for problem in outgrown(requirement, case, found, what))
+        problems += contradicted(requirement, case, model, what)
     return Finding(problems=tuple(problems), evidence=() if problems or found is None else (found,))
 
 
@@ -169,17 +148,6 @@ KINDS: Mapping[str, Kind] = {
 _ANY = ServingModel(provider=ANY_MODEL, model=ANY_MODEL)
 
 
-def _newest(requirement: Requirement, case: Case, model: ServingModel) -> Evidence | None:
-    about = case.version
-    for found in case.evidence:
-        bound = (found.prompt_name, found.content_hash) == (about.name, about.content_hash)
-        dataset_fits = requirement.dataset is None or found.dataset == requirement.dataset
-        same_model = (found.provider, found.model) == (model.provider, model.model)
-        if bound and found.kind == requirement.kind and same_model and dataset_fits:
-            return found
-    return None
-
-
 def _standing(
     requirement: Requirement, case: Case, found: Evidence | None, *, what: str, remedy: str, failed: str
 ) -> Iterator[str]:
@@ -188,7 +156,8 @@ def _standing(
         yield f"no {what} for this content; {remedy}"
         return
     if found.verdict != "PASS":
-        yield f"the newest {what} says {found.verdict}{_reason(found)}; {failed if found.verdict == 'FAIL' else remedy}"
+        advice = failed if found.verdict == "FAIL" else remedy
+        yield f"the newest {what} says {found.verdict}{reason_of(found)}; {advice}"
         return  # its reasons name the floors that it misses
     days = requirement.max_age_days
     if days is not None and case.now * 1000 - found.created_ms > days * DAY_MS:
@@ -201,28 +170,7 @@ def _standing(
             yield f"{name!r} is {value:.3f} in the newest {what}, below {floor:g}; {failed}"
 
 
-def _comparison(found: Evidence, case: Case, what: str, remedy: str) -> Iterator[str]:
-    """A later content has to be compared with the one that serves, not with one that is easier to beat."""
-    production = case.production
-    if production is None or production.content_hash == case.version.content_hash:
-        return
-    if found.details.get(AGAINST) != production.content_hash:
-        against = f"{case.version.name}/{production.version}"
-        yield f"the newest {what} did not compare with {against}, which was last promoted on evidence; {remedy}"
-
-
 def _metric(found: Evidence, name: str) -> float | None:
     metrics = found.details.get("metrics")
     value = metrics.get(name) if isinstance(metrics, dict) else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _reason(found: Evidence) -> str:
-    """Why it does not pass: an evaluation's reasons, a linter's errors."""
-    reasons, findings = found.details.get("reasons"), found.details.get("findings")
-    if isinstance(reasons, list) and reasons:
-        return f" ({'; '.join(map(str, reasons[:REASONS_SHOWN]))})"
-    if isinstance(findings, list):
-        errors = [each for each in findings if isinstance(each, dict) and each.get("severity") == "error"]
-        return f" ({', '.join(dict.fromkeys(str(each.get('code')) for each in errors))})" if errors else ""
-    return ""

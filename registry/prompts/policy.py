@@ -1,10 +1,10 @@
 """What a use case asks for before an alias moves: `policies/USE_CASE.yaml`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from registry.errors import InvalidInput, NotFound
 from registry.insights import Name, Record
@@ -30,6 +30,10 @@ class Requirement(Record):
     """Name of a kind; one that nobody knows refuses every version."""
     dataset: Name | None = None
     """Only evidence from this dataset counts; None takes any."""
+    dataset_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Only evidence from these very rows of the dataset counts; None takes any version of it."""
+    questions_min: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Of kind `evaluation`: fewer scored questions do not count."""
     max_age_days: Annotated[float, Field(gt=0, le=3_650)] | None = None
     """Older evidence does not count for a new promotion; None: no limit."""
     floors: dict[str, float] = Field(default_factory=dict)
@@ -38,6 +42,17 @@ class Requirement(Record):
     """Of kind `approval`: how many people beside the author have to approve; two where nobody knows the author."""
     margin: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Largest tolerable drop against the version in production; smaller ones need more questions to be excluded."""
+
+    @property
+    def data(self) -> str | None:
+        """The dataset as commands take it, NAME or NAME@HASH; None: any."""
+        return f"{self.dataset}@{self.dataset_sha256[:12]}" if self.dataset_sha256 else self.dataset
+
+    @model_validator(mode="after")
+    def _hash_has_a_name(self) -> Self:
+        if self.dataset_sha256 and not self.dataset:
+            raise ValueError("`dataset_sha256` needs `dataset` beside it")
+        return self
 
 
 class Policy(Record):

@@ -15,7 +15,8 @@ from dataclasses import asdict, replace
 from registry.database import Database
 from registry.errors import InvalidInput, JsonValue, Refused
 from registry.prompts.approvals import APPROVAL, WAIVER, authors_of
-from registry.prompts.decision import Case, Decision, Production, decide
+from registry.prompts.case import Case, Production
+from registry.prompts.decision import Decision, decide
 from registry.prompts.evidence import ANY_MODEL, Evidence, evidence_for, record_evidence
 from registry.prompts.lint import lint
 from registry.prompts.policy import Policy

@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from typing import cast
 
 from registry.database import Database
-from registry.prompts.decision import Case, Decision, decide
-from registry.prompts.evidence import AGAINST, Evidence
+from registry.prompts.case import Case
+from registry.prompts.decision import Decision, decide
+from registry.prompts.evaluations import EVALUATION, compared, newest_evaluation, outgrown
+from registry.prompts.evidence import Evidence
 from registry.prompts.mlflow_rest import Json, MlflowRest
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promotion import case_of, record_lint
 from registry.prompts.promotion_records import ServingModel, told_serving_models
 from registry.prompts.versions import PromotedVersion
 
-EVALUATION = "evaluation"
 VERDICT_TAG = "assay.verdict"
 """PASS, FAIL, UNDERPOWERED or NONE over the chain; `assay.verdict.PROVIDER` for each model."""
 PROMOTABLE_TAG = "assay.promotable"
@@ -58,22 +59,23 @@ class Waiting:
 
     model: ServingModel
     dataset: str | None
-    """As the policy names it; None: any."""
+    """As the policy names it, NAME or NAME@HASH; None: any."""
 
 
 def waiting(policy: Policy, models: Sequence[ServingModel], case: Case) -> tuple[Waiting, ...]:
     """The evaluations that a policy asks for and that have not come to PASS or FAIL, in the chain's order.
 
-    One that is older than the policy allows, or compared with another version than the one now in production, has to be
-    done again; one that was UNDERPOWERED too, because data sets grow.
+    One that is older than the policy allows, or compared with another version than the one last proven, has to be done
+    again; so has a PASS on fewer questions or at a larger margin than the policy asks for now, and one that was
+    UNDERPOWERED, because data sets grow.
     """
     wanted = [requirement for requirement in policy.requires if requirement.kind == EVALUATION]
-    datasets = dict.fromkeys(requirement.dataset for requirement in wanted)
+    datasets = dict.fromkeys(requirement.data for requirement in wanted)
     return tuple(
         Waiting(model=model, dataset=dataset)
         for model in models
         for dataset in datasets
-        if not all(_ruled(each, model, case) for each in wanted if each.dataset == dataset)
+        if not all(_ruled(each, model, case) for each in wanted if each.data == dataset)
     )
 
 
@@ -190,16 +192,13 @@ def with_block(description: str, lines: Sequence[str]) -> str:
 
 
 def _ruled(requirement: Requirement, model: ServingModel, case: Case) -> bool:
-    found = _newest(case, model, requirement.dataset)
+    found = newest_evaluation(requirement, case, model)
     if found is None or found.verdict not in {"PASS", "FAIL"}:
         return False
     days, age_ms = requirement.max_age_days, case.now * 1000 - found.created_ms
     if days is not None and age_ms > days * DAY_MS:
         return False
-    production = case.production
-    if production is None or production.content_hash == case.version.content_hash:
-        return True
-    return found.details.get(AGAINST) == production.content_hash
+    return not any(outgrown(requirement, case, found, EVALUATION)) if found.verdict == "PASS" else compared(case, found)
 
 
 def _newest(case: Case, model: ServingModel, dataset: str | None = None) -> Evidence | None:

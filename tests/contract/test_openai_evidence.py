@@ -14,7 +14,8 @@ from flows.evaluation_outcome import conclude
 from flows.prompt_evaluation import Order, answer, prepare
 from flows.wiring import EvaluationServices
 from registry.datasets import Datasets, GroundTruthRow
-from registry.prompts.decision import Case, decide
+from registry.prompts.case import Case
+from registry.prompts.decision import decide
 from registry.prompts.evidence import evidence_for
 from registry.prompts.policy import load_policy
 from registry.prompts.promotion_records import ServingModel

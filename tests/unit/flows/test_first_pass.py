@@ -58,7 +58,7 @@ class Commands:
             provider=provider,
             model=MODELS[provider],
             verdict=verdict,
-            details={"metrics": {**GOOD}, "reasons": [*reasons]},
+            details={"metrics": {**GOOD}, "reasons": [*reasons], "questions": 85},
         )
         database.close()
         told = json.dumps({"verdict": verdict, "reasons": reasons})

@@ -134,6 +134,7 @@ async def test_a_first_version_gets_evidence_for_its_model(services: FakeService
     [stored] = evidence_for(services.database, "insights", FIRST.content_hash)
     assert (stored.kind, stored.verdict, stored.provider, stored.model) == ("evaluation", "PASS", "fake", "fake-1")
     assert (stored.run_id, stored.dataset, stored.id) == ("run-1", "d", outcome.evidence)
+    assert (stored.details["questions"], stored.details["tenant"]) == (6, None)
     assert stored.details["metrics"] == {
         "answer_right": 1.0,
         "citation_supports": 1.0,
@@ -179,9 +180,7 @@ async def test_the_run_is_about_the_prompt_version(services: FakeServices) -> No
     runs = FakeRuns()
     await evaluate(services, runs)
     [report] = runs.reports
-    assert report.prompt == ("insights", 1)
-    assert report.dataset is not None
-    assert report.dataset[0] == "d"
+    assert (report.prompt, report.dataset and report.dataset[0]) == (("insights", 1), "d")
     assert report.parameters["model"] == "fake fake-1"
     assert report.parameters["content_hash"] == FIRST.content_hash
     assert report.metrics["ndcg@10"] == 1.0
@@ -200,6 +199,7 @@ async def test_a_later_version_is_compared_with_production(services: FakeService
     assert (told["verdict"], told["against"], told["gate"]["n"]) == ("UNDERPOWERED", 1, 6)
     [stored] = evidence_for(services.database, "insights", SECOND.content_hash)
     assert stored.details["against_content"] == FIRST.content_hash
+    assert all(stored.details[name] == told["gate"][name] for name in ("margin", "mde", "difference", "n"))
 
 
 async def test_an_alias_that_was_moved_by_other_means_is_not_compared_with(services: FakeServices) -> None:
@@ -212,10 +212,10 @@ async def test_an_alias_that_was_moved_by_other_means_is_not_compared_with(servi
 
 async def test_what_only_a_waiver_lets_through_is_no_baseline(services: FakeServices) -> None:
     """A waived candidate is still compared with what was last let through on evidence."""
-    services.prompts |= {"insights@candidate": SECOND, "insights/1": FIRST}
+    services.prompts |= {"insights@candidate": SECOND, "insights/1": FIRST, "insights/2": SECOND}
+    services.targets[2] = FakeTarget(right)
     prove(services.database, FIRST)
     prove(services.database, SECOND, at_ms=2_000, expires_ms=2**52)
-    services.targets[2] = FakeTarget(right)
     assert document(await evaluate(services, FakeRuns()))["against"] == 1
 
 

@@ -75,7 +75,7 @@ def evaluated(database_url: str, pushed: dict[str, Any], provider: str = "extrac
         provider=provider,
         model=f"{provider}-1",
         verdict="PASS",
-        details={"metrics": {**floors}, **details},
+        details={"metrics": {**floors}, "questions": 85, **details},
     )
     database.close()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.database import Database
-from registry.prompts.decision import Case, Production
+from registry.prompts.case import Case, Production
 from registry.prompts.evidence import AGAINST, Evidence, Verdict, record_evidence
 from registry.prompts.mlflow_rest import MlflowNotFound, MlflowRest
 from registry.prompts.policy import Policy

@@ -1,0 +1,103 @@
+"""When a passed evaluation counts: on enough questions, at the policy's margin, and with no FAIL that still stands."""
+
+from collections.abc import Iterator
+
+from registry.prompts.approvals import APPROVAL, APPROVERS_OF_UNKNOWN, newest_words, person, said_by
+from registry.prompts.case import Case, evidence_of, reason_of
+from registry.prompts.evidence import AGAINST, Evidence
+from registry.prompts.policy import Requirement
+from registry.prompts.promotion_records import ServingModel
+
+EVALUATION = "evaluation"
+QUESTIONS = "questions"
+"""Detail: how many questions were scored."""
+MARGIN = "margin"
+"""Detail: the drop that the comparison tolerated; None: nothing was compared."""
+DATASET_SHA256 = "dataset_sha256"
+"""Detail: which rows were asked."""
+ID = "evaluation"
+"""Detail: id of the evaluation; one that was resumed keeps it."""
+
+
+def newest_evaluation(requirement: Requirement, case: Case, model: ServingModel) -> Evidence | None:
+    """The newest evaluation of the content with this model, on the data that the policy names."""
+    return next(_on_data(requirement, case, model), None)
+
+
+def compared(case: Case, found: Evidence) -> bool:
+    """Whether it compared with what was last proven, or nothing has to be compared."""
+    production = case.production
+    if production is None or production.content_hash == case.version.content_hash:
+        return True
+    return found.details.get(AGAINST) == production.content_hash
+
+
+def outgrown(requirement: Requirement, case: Case, found: Evidence, what: str) -> Iterator[str]:
+    """What a passed evaluation lacks for the policy as it stands now; evaluating anew helps."""
+    stored = found.details.get(QUESTIONS)
+    asked = stored if isinstance(stored, int) and not isinstance(stored, bool) else None
+    if requirement.questions_min > 1 and (asked is None or asked < requirement.questions_min):
+        scored = "nobody knows how many questions" if asked is None else f"{asked} questions"
+        yield f"the newest {what} scored {scored}, and the policy asks for {requirement.questions_min}"
+    margin = found.details.get(MARGIN)
+    if isinstance(margin, int | float) and not margin <= requirement.margin:
+        yield (
+            f"the newest {what} was measured with margin {margin:g}, the policy now asks for {requirement.margin:g}; "
+            "evaluate anew"
+        )
+    if case.production is not None and not compared(case, found):
+        against = f"{case.version.name}/{case.production.version}"
+        yield f"the newest {what} did not compare with {against}, which was last promoted on evidence"
+
+
+def contradicted(requirement: Requirement, case: Case, model: ServingModel, what: str) -> Iterator[str]:
+    """Every FAIL that still stands: the newest on some dataset, or one that was only measured again until it passed.
+
+    Where the policy names a dataset, only evaluations on it are heard.
+    """
+    heard = [each for each in _on_data(requirement, case, model) if each.verdict in {"PASS", "FAIL"}]
+    newest: dict[str | None, Evidence] = {}
+    for each in heard:
+        newest.setdefault(each.dataset, each)
+    about = case.version
+    for dataset, ruling in newest.items():
+        if ruling.verdict == "FAIL":
+            yield (
+                f"the newest {what} on dataset {dataset!r} says FAIL{reason_of(ruling)}; improve the prompt and push "
+                "it again, or let the policy name the dataset that counts"
+            )
+        elif any(_stands(failure, ruling, case) for failure in heard):
+            people = "somebody who did not write it" if case.authors.complete else "two people"
+            yield (
+                f"an earlier {what} on the same data ({dataset!r}) says FAIL, and measuring again does not undo it; "
+                f"improve the prompt and push it again, or have {people} read it and then run "
+                f"`assay prompts approve {about.name} {about.version}`"
+            )
+
+
+def _on_data(requirement: Requirement, case: Case, model: ServingModel) -> Iterator[Evidence]:
+    for found in evidence_of(case, EVALUATION, model):
+        right_name = requirement.dataset in {None, found.dataset}
+        if right_name and requirement.dataset_sha256 in (None, found.details.get(DATASET_SHA256)):
+            yield found
+
+
+def _stands(failure: Evidence, passed: Evidence, case: Case) -> bool:
+    """Whether an earlier FAIL outweighs a PASS: same rows and opponent, not resumed, and nobody approved since."""
+    if failure.verdict != "FAIL" or failure.created_ms >= passed.created_ms or _measured(failure) != _measured(passed):
+        return False
+    resumed = passed.details.get(ID)
+    if resumed is not None and resumed == failure.details.get(ID):
+        return False
+    wrote = {person(author) for author in case.authors.known}
+    approved = [
+        word
+        for word in newest_words(APPROVAL, case.evidence)
+        if word.verdict == "PASS" and person(said_by(word)) not in wrote and word.created_ms > failure.created_ms
+    ]
+    return len(approved) < (1 if case.authors.complete else APPROVERS_OF_UNKNOWN)
+
+
+def _measured(found: Evidence) -> tuple[object, object]:
+    """On what, and against what; evidence without a hash is taken for the same as other such evidence."""
+    return found.details.get(DATASET_SHA256), found.details.get(AGAINST)
