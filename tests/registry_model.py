@@ -74,6 +74,8 @@ class Prompt:
     aliases: dict[str, int] = field(default_factory=dict[str, int])
     rulings: dict[tuple[int, str], Ruling] = field(default_factory=dict[tuple[int, str], Ruling])
     """By content and model."""
+    failures: dict[tuple[int, str, int | None], int] = field(default_factory=dict[tuple[int, str, int | None], int])
+    """By content, model and opponent: id of the newest ruling that failed."""
     words: dict[tuple[int, str], tuple[bool, int]] = field(default_factory=dict[tuple[int, str], tuple[bool, int]])
     """By content and person: whether their newest word is yes, and its id."""
     waivers: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict[tuple[int, str], tuple[float, int]])
@@ -126,7 +128,10 @@ class RegistryModel:
         """An evaluation ended."""
         outcome, content = self._read(prompt, version)
         if content is not None:
-            self.prompts[prompt].rulings[content, model] = Ruling(passed, self.now, against, next(self._ids))
+            ruling = Ruling(passed, self.now, against, next(self._ids))
+            self.prompts[prompt].rulings[content, model] = ruling
+            if not passed:
+                self.prompts[prompt].failures[content, model, against] = ruling.id
         return outcome
 
     def approve(self, prompt: str, version: int, who: str, *, agrees: bool) -> Outcome:
@@ -242,7 +247,18 @@ class RegistryModel:
             and ruling.passed
             and self.now - ruling.at <= RULING_DAYS * DAY
             and rival in {None, ruling.against}
+            and self._lifted(about, content, about.failures.get((content, model, ruling.against)))
         }
+
+    def _lifted(self, about: Prompt, content: int, failure: int | None) -> bool:
+        """Whether nothing failed in the same way before, or enough people who did not write it approved since."""
+        wrote = about.authors(content)
+        since = [
+            who
+            for (said, who), (agrees, word) in about.words.items()
+            if said == content and agrees and who not in wrote and word > (failure or 0)
+        ]
+        return failure is None or len(since) >= (2 if None in wrote else 1)
 
     def _approved(self, about: Prompt, content: int) -> frozenset[int] | None:
         """Ids of the approvals that count; None: too few, or somebody objects."""
