@@ -1,5 +1,7 @@
 """What people say about an insight: a rating, whether they used it, a comment. The newest word counts.
 
+Experiments alone count the first word, which is kept beside it: a value that a look rested on must not change.
+
 Numbers stand in columns, the comment in the vault under the question's subject, so that it is erased with the rest.
 """
 
@@ -10,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 from sqlalchemy import insert, select, update
@@ -109,9 +111,12 @@ class FeedbackRecords:
             if said.comment is not None:
                 sealed = json.dumps({"comment": said.comment, "salt": base64.b64encode(salt).decode()})
                 item = self._vault.put(tenant, subject, "feedback", sealed.encode(), connection)
-            values = {"rating": said.rating, "accepted": said.accepted, "vault_item": item}
+            values: dict[str, Any] = {"rating": said.rating, "accepted": said.accepted, "vault_item": item}
+            if said.accepted is not None and (before is None or before.accepted_ms is None):
+                values |= {"first_accepted": said.accepted, "accepted_ms": now_ms}
             if before is None:
                 fixed = {"id": self._new_id(), "insight": insight_id, "tenant": tenant, "created_ms": now_ms}
+                fixed["first_rating"] = said.rating
                 connection.execute(insert(table).values(**fixed, **values))
             else:  # created_ms stays: since then something has been known of this insight
                 connection.execute(update(table).where(table.c.id == before.id).values(**values))

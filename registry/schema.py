@@ -119,6 +119,9 @@ feedback = Table(
     Column("tenant", Text, nullable=False),
     Column("rating", Integer, nullable=False),
     Column("accepted", Boolean, nullable=True),
+    Column("first_rating", Integer, nullable=True),  # for experiments: a value that was looked at never changes
+    Column("first_accepted", Boolean, nullable=True),
+    Column("accepted_ms", BigInteger, nullable=True),  # when `accepted` was first told; null: never
     Column("vault_item", Text, ForeignKey("vault_items.id"), nullable=True),  # the comment; null: none
     Column("created_ms", BigInteger, nullable=False),
 )

@@ -37,7 +37,9 @@ class Measure:
     binary: bool = False
     """Values are 0 and 1."""
     rated: bool = False
-    """It comes from feedback."""
+    """It comes from feedback, of which the first word counts."""
+    known_ms: Column[Any] = insights.c.created_ms
+    """When the value became known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +62,20 @@ def _number(column: Column[Any]) -> ColumnElement[float]:
 
 MEASURES: Final[Mapping[Metric, Measure]] = {
     "accepted": Measure(
-        value=case((feedback.c.accepted.is_(True), 1.0), (feedback.c.accepted.is_(False), 0.0)),
+        value=case((feedback.c.first_accepted.is_(True), 1.0), (feedback.c.first_accepted.is_(False), 0.0)),
         higher_is_better=True,
         relative=False,
         binary=True,
         rated=True,
+        known_ms=feedback.c.accepted_ms,
     ),
-    "rating": Measure(value=_number(feedback.c.rating), higher_is_better=True, relative=True, rated=True),
+    "rating": Measure(
+        value=_number(feedback.c.first_rating),
+        higher_is_better=True,
+        relative=True,
+        rated=True,
+        known_ms=feedback.c.created_ms,
+    ),
     "grounded": Measure(
         value=case((insights.c.claims > 0, _number(insights.c.claims_grounded) / insights.c.claims)),
         higher_is_better=True,
@@ -124,11 +133,10 @@ def outcomes(database: Database, experiment: Experiment, metric: Metric) -> dict
 
 
 def _first_values(experiment: Experiment, measure: Measure) -> Select[Any]:
-    known_ms = (feedback if measure.rated else insights).c.created_ms
-    place = func.row_number().over(partition_by=insights.c.unit, order_by=(known_ms, insights.c.id))
+    place = func.row_number().over(partition_by=insights.c.unit, order_by=(measure.known_ms, insights.c.id))
     columns = (insights.c.unit, insights.c.tenant, insights.c.arm, measure.value.label("value"))
     ranked = (
-        select(*columns, known_ms.label("known_ms"), place.label("place"))
+        select(*columns, measure.known_ms.label("known_ms"), place.label("place"))
         .select_from(_source(measure))
         .where(_within(experiment), measure.value.is_not(None))
     ).subquery()
@@ -144,9 +152,8 @@ def _before(experiment: Experiment, measure: Measure) -> Sequence[Select[Any]]:
         & (insights.c.billed_to == TENANT_PAYS)
         & (insights.c.created_ms >= start - BEFORE_MS)
         & (insights.c.created_ms < start)
+        & (measure.known_ms < start)  # what was said after the start may depend on what was met since
     )
-    if measure.rated:  # what was said after the start may depend on what was met since
-        earlier &= feedback.c.created_ms < start
     mean = func.avg(measure.value).label("value")
     known = select(mean, insights.c.tenant).select_from(_source(measure)).where(earlier, measure.value.is_not(None))
     taking_part = select(distinct(insights.c.unit)).where(_within(experiment))
@@ -183,8 +190,7 @@ def experience(database: Database, prompt_name: str, metric: Metric, from_ms: in
         DatabaseUnavailable: the database does not answer.
     """
     measure = MEASURES[metric]
-    known_ms = (feedback if measure.rated else insights).c.created_ms
-    place = func.row_number().over(partition_by=insights.c.unit, order_by=(known_ms, insights.c.id))
+    place = func.row_number().over(partition_by=insights.c.unit, order_by=(measure.known_ms, insights.c.id))
     within = (
         (insights.c.prompt_name == prompt_name)
         & (insights.c.billed_to == TENANT_PAYS)

@@ -1,4 +1,4 @@
-"""What the record of experiments, their outcomes and of feedback promises, on SQLite and on PostgreSQL alike."""
+"""What the record of experiments and their outcomes promises, on SQLite and on PostgreSQL alike."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -7,17 +7,12 @@ from typing import Any
 import pytest
 from fakes.experiment_stage import MODEL, POLICY, ExperimentStage, design_of
 from fakes.fake_clock import FakeClock
-from fakes.fake_insights import fake_insight
 from fakes.fake_serving import prompt_version
-from sqlalchemy import select, text
+from sqlalchemy import text, update
 
 from registry.audit.log import LogUnavailable
-from registry.audit.vault import Vault
 from registry.database import Database
 from registry.errors import InvalidInput, JsonValue, Refused
-from registry.feedback import Feedback, FeedbackRecords
-from registry.insight_records import InsightNotFound, InsightRecords
-from registry.insights import Question
 from registry.prompts.experiment_lifecycle import ExperimentRunning, note_run
 from registry.prompts.experiment_outcomes import assigned_units, experience, outcomes
 from registry.prompts.experiments import (
@@ -29,7 +24,7 @@ from registry.prompts.experiments import (
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion import PromotionRefused
 from registry.prompts.promotion_records import ServingModel, valid_promotion, valid_promotions
-from registry.schema import vault_items
+from registry.schema import feedback as feedback_table
 from registry.signals import read_signal
 
 pytestmark = pytest.mark.contract
@@ -207,6 +202,21 @@ class TestOutcomes:
         assert outcomes(stage.database, experiment, "rating")["v2"].values == [4.0, 2.0]
         assert outcomes(stage.database, experiment, "accepted")["v2"].values == [1.0, 0.0]
 
+    def test_a_value_that_was_looked_at_stays(self, stage: ExperimentStage) -> None:
+        """A later look sees the same values in the same order, and more behind them, whatever is said anew."""
+        experiment = stage.start(ONE, TWO)
+        late = stage.meets(experiment, "v2", "ada", said=(4, None))
+        stage.meets(experiment, "v2", "bob", said=(2, True))
+        before = {metric: outcomes(stage.database, experiment, metric)["v2"] for metric in ("accepted", "rating")}
+        told_ms = int(stage.clock.now * 1000) + 60_000
+        with stage.database.write() as connection:
+            word = {"rating": 1, "accepted": False, "first_accepted": False, "accepted_ms": told_ms}
+            connection.execute(update(feedback_table).where(feedback_table.c.insight == late).values(**word))
+        assert outcomes(stage.database, experiment, "rating")["v2"] == before["rating"]
+        accepted = outcomes(stage.database, experiment, "accepted")["v2"]
+        assert (before["accepted"].values, accepted.values) == ([1.0], [1.0, 0.0])
+        assert accepted.known_ms == [*before["accepted"].known_ms, told_ms]
+
     def test_calls_outside_do_not_count(self, stage: ExperimentStage) -> None:
         """Nor those of evaluations, of other experiments, of nobody known, or after the end."""
         experiment = stage.start(ONE, TWO)
@@ -249,74 +259,6 @@ class TestOutcomes:
         assert found is not None
         assert (found.mean, found.units, found.units_per_day) == (0.75, 4, 2.0)
         assert experience(stage.database, "insights", "accepted", 0, 1) is None
-
-
-class TestFeedback:
-    """registry.feedback."""
-
-    @pytest.fixture
-    def vault(self, registry: Database) -> Vault:
-        """A vault."""
-        return Vault(registry, b"m" * 32)
-
-    @pytest.fixture
-    def feedback(self, registry: Database, vault: Vault, clock: FakeClock) -> FeedbackRecords:
-        """One insight of `acme` about `ada`."""
-        records = InsightRecords(registry, vault, clock)
-        records.save(fake_insight(), "acme", "tenant", Question(question="What?", subject="ada"), b"salt")
-        return FeedbackRecords(registry, vault, records, clock)
-
-    def test_the_newest_word_counts(self, feedback: FeedbackRecords, registry: Database) -> None:
-        """A second word takes the place of the first, its comment with it; when something was known first stays."""
-        noted: list[Mapping[str, JsonValue]] = []
-        feedback.give("ins_1", "acme", Feedback(rating=2, accepted=False, comment="Too long"), noted.append)
-        first = _rows(registry, "SELECT created_ms FROM feedback")
-        feedback._clock.now += 60  # type: ignore[attr-defined] - a fake clock
-        given = feedback.give("ins_1", "acme", Feedback(rating=5), noted.append)
-        assert (given.insight, given.rating, given.accepted, given.comment) == ("ins_1", 5, None, None)
-        assert _rows(registry, "SELECT rating, accepted, vault_item FROM feedback") == [(5, None, None)]
-        assert _rows(registry, "SELECT created_ms FROM feedback") == first
-        assert [body["rating"] for body in noted] == [2, 5]
-        with registry.read() as connection:
-            assert connection.execute(select(vault_items.c.id).where(vault_items.c.kind == "feedback")).all() == []
-
-    def test_a_comment_is_in_the_vault_alone(self, feedback: FeedbackRecords, registry: Database, vault: Vault) -> None:
-        """Neither columns nor the audit entry show it, and it goes with its subject."""
-        noted: list[Mapping[str, JsonValue]] = []
-        feedback.give("ins_1", "acme", Feedback(rating=2, comment="planted remark"), noted.append)
-        rows = _rows(registry, "SELECT * FROM feedback")
-        assert "planted" not in str(rows) + str(noted)
-        assert noted[0]["comment"] is not None
-        item = _rows(registry, "SELECT vault_item FROM feedback")[0][0]
-        assert b"planted remark" in vault.get("acme", item)
-        vault.erase("acme", "ada")
-        with pytest.raises(InsightNotFound):
-            feedback.give("ins_1", "acme", Feedback(rating=3), noted.append)
-
-    def test_two_words_at_once_leave_one(self, feedback: FeedbackRecords, registry: Database) -> None:
-        """However many say something at the same time, one word and at most one comment are kept."""
-        with ThreadPoolExecutor(6) as pool:
-            said = [Feedback(rating=1 + number % 5, comment=f"remark {number}") for number in range(12)]
-            list(pool.map(lambda each: feedback.give("ins_1", "acme", each, lambda _body: None), said))
-        assert len(_rows(registry, "SELECT id FROM feedback")) == 1
-        assert len(_rows(registry, "SELECT id FROM vault_items WHERE kind = 'feedback'")) == 1
-
-    def test_nothing_is_kept_that_is_not_logged(self, feedback: FeedbackRecords, registry: Database) -> None:
-        """With the log away the word before counts."""
-        feedback.give("ins_1", "acme", Feedback(rating=2, comment="kept"), lambda _body: None)
-
-        def away(_body: Mapping[str, JsonValue]) -> None:
-            raise LogUnavailable("no room")
-
-        with pytest.raises(LogUnavailable):
-            feedback.give("ins_1", "acme", Feedback(rating=5), away)
-        assert _rows(registry, "SELECT rating FROM feedback") == [(2,)]
-        assert len(_rows(registry, "SELECT id FROM vault_items WHERE kind = 'feedback'")) == 1
-
-    def test_another_tenants_insight_is_not_there(self, feedback: FeedbackRecords) -> None:
-        """It looks like one that does not exist."""
-        with pytest.raises(InsightNotFound):
-            feedback.give("ins_1", "globex", Feedback(rating=5), lambda _body: None)
 
 
 def _rows(database: Database, statement: str) -> list[tuple[Any, ...]]:

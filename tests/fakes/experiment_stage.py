@@ -98,7 +98,9 @@ class ExperimentStage:
             rows.append(row)
             if said is not None:
                 word = {"id": f"fb_{self._rows}", "insight": row["id"], "tenant": row["tenant"], "created_ms": now_ms}
-                words.append({**word, "rating": said[0], "accepted": said[1]})
+                first = {"first_rating": said[0], "first_accepted": said[1]}
+                accepted_ms = None if said[1] is None else now_ms
+                words.append({**word, **first, "rating": said[0], "accepted": said[1], "accepted_ms": accepted_ms})
         with self.database.write() as connection:
             connection.execute(insert(insights), rows)
             if words:

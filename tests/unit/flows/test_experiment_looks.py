@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from fakes.experiment_stage import POLICY, ExperimentStage
 from fakes.fake_clock import FakeClock
 from fakes.fake_serving import prompt_version
 
-from flows import experiment_looks
 from flows.experiment_analysis import Assessment
 from flows.experiment_looks import look_at, look_at_all, write_runs
 from flows.experiment_report import document, markdown, next_step
@@ -281,27 +279,3 @@ def test_an_experiment_that_nobody_met_can_be_shown(stage: ExperimentStage) -> N
     runs = FakeRuns()
     write_runs(stage.database, runs.log, stage.clock)
     assert runs.reports[0].metrics == {"units.control": 0.0, "units.v2": 0.0, "sample_ratio_p": 1.0}
-
-
-def test_one_that_cannot_be_looked_at_keeps_no_other_going(
-    stage: ExperimentStage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The others end when they are over, and the fault is told."""
-    experiment = stage.start(ONE, TWO, days_max=1)
-    broken = replace(experiment, id="exp_broken")
-    stage.clock.now += 86_400
-    real = experiment_looks.assess
-
-    def assess(database: Database, looked_at: Experiment, *more: Any) -> Assessment:
-        if looked_at.id == broken.id:
-            raise ArithmeticError
-        return real(database, looked_at, *more)
-
-    def running(_database: Database) -> tuple[Experiment, ...]:
-        return broken, experiment
-
-    monkeypatch.setattr(experiment_looks, "running_experiments", running)
-    monkeypatch.setattr(experiment_looks, "assess", assess)
-    found = look_at_all(stage.database, POLICIES, stage.note, stage.clock)
-    assert [each.experiment.id for each in found.ended] == [experiment.id]
-    assert isinstance(found.failed[broken.id], ArithmeticError)

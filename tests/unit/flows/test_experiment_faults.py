@@ -1,0 +1,43 @@
+"""A fault of one experiment keeps no other in harm's way."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fakes.experiment_stage import POLICY, ExperimentStage
+from fakes.fake_clock import FakeClock
+from fakes.fake_serving import prompt_version
+
+from flows import experiment_looks
+from flows.experiment_analysis import Assessment
+from flows.experiment_looks import look_at_all
+from registry.database import Database
+from registry.prompts.experiments import Experiment
+
+ONE, TWO = prompt_version(1), prompt_version(2, "Answer briefly.")
+
+
+def test_one_that_cannot_be_looked_at_keeps_no_other_going(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others end when they are over, and the fault is told."""
+    stage = ExperimentStage(database, clock)
+    stage.promote(ONE)
+    experiment = stage.start(ONE, TWO, days_max=1)
+    broken = replace(experiment, id="exp_broken")
+    stage.clock.now += 86_400
+    real = experiment_looks.assess
+
+    def assess(database: Database, looked_at: Experiment, *more: Any) -> Assessment:
+        if looked_at.id == broken.id:
+            raise ArithmeticError
+        return real(database, looked_at, *more)
+
+    def running(_database: Database) -> tuple[Experiment, ...]:
+        return broken, experiment
+
+    monkeypatch.setattr(experiment_looks, "running_experiments", running)
+    monkeypatch.setattr(experiment_looks, "assess", assess)
+    found = look_at_all(stage.database, {"insights": POLICY}, stage.note, stage.clock)
+    assert [each.experiment.id for each in found.ended] == [experiment.id]
+    assert isinstance(found.failed[broken.id], ArithmeticError)
