@@ -42,6 +42,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "request-timeout": Problem(408, "The request did not arrive in time"),
     "conflict": Problem(409, "It clashes with what is there"),
     "prompt-tampered": Problem(409, "The prompt version is not what it was"),
+    "webhook-replayed": Problem(409, "This push was accepted before"),
     "idempotency-conflict": Problem(409, "The Idempotency-Key belongs to another request"),
     "input-blocked": Problem(400, "The content was declined"),
     "payload-too-large": Problem(413, "The body is too large"),

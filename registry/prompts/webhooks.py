@@ -22,7 +22,9 @@ from sqlalchemy import delete
 from registry.database import Database, insert_or_ignore
 from registry.errors import Conflict, Refused
 from registry.prompts.mlflow_rest import Json, MlflowRest
+from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.schema import webhook_deliveries
+from registry.signals import bump_signal
 
 TIME_WINDOW_S = 300
 """A delivery signed longer ago, or further ahead, is refused."""
@@ -99,10 +101,11 @@ def sign(delivery_id: str, timestamp: str, body: bytes, secret: str) -> str:
 
 
 def remember_delivery(database: Database, delivery: Delivery, clock: Callable[[], float] = time.time) -> None:
-    """Accept a delivery once; older ones than the time window covers are forgotten.
+    """Accept a delivery once and tell every process; older ones than the time window covers are forgotten.
 
     Raises:
-        WebhookReplayed: It was accepted before.
+        WebhookReplayed: It was accepted before, and told.
+        DatabaseUnavailable: It was neither accepted nor told.
     """
     now_ms = int(clock() * 1000)
     with database.write() as connection:
@@ -110,7 +113,8 @@ def remember_delivery(database: Database, delivery: Delivery, clock: Callable[[]
         old = webhook_deliveries.c.received_ms < now_ms - 2 * TIME_WINDOW_S * 1000
         connection.execute(delete(webhook_deliveries).where(old))
         if not insert_or_ignore(connection, webhook_deliveries, {"id": delivery.id, "received_ms": now_ms}):
-            raise WebhookReplayed(f"delivery {delivery.id!r} was already accepted")
+            raise WebhookReplayed(f"delivery {delivery.id!r} was already accepted; nothing is left to do")
+        bump_signal(connection, PROMPTS_SIGNAL, clock)  # together: an accepted delivery is never sent again
 
 
 async def ensure_webhook(

@@ -5,23 +5,17 @@ This is the one door that reads a body before it knows who sent it, so it reads 
 
 import asyncio
 import time
-from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
 
-from registry.database import Database
 from registry.errors import Unavailable
 from registry.prompts.candidates import CANDIDATE
-from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.webhooks import (
     SIGNATURE_HEADERS,
-    Delivery,
     WebhookRejected,
-    WebhookReplayed,
     remember_delivery,
     verify,
 )
-from registry.signals import bump_signal
 from serving.problems import documented
 from serving.routes.json_body import read_body
 from serving.wiring import Services
@@ -40,7 +34,12 @@ class TooManyPushes(Unavailable):
     status_code=204,
     summary="A prompt's alias moved",
     responses=documented(
-        "unauthenticated", "request-timeout", "payload-too-large", "overloaded", "database-unavailable"
+        "unauthenticated",
+        "request-timeout",
+        "webhook-replayed",
+        "payload-too-large",
+        "overloaded",
+        "database-unavailable",
     ),
 )
 async def mlflow(request: Request) -> Response:
@@ -53,13 +52,7 @@ async def mlflow(request: Request) -> Response:
     async with services.pushes:
         body = await read_body(request)
     delivery = verify(request.headers, body, services.webhook_secret, time.time())
-    await asyncio.to_thread(_accept, services.database, delivery)
+    await asyncio.to_thread(remember_delivery, services.database, delivery)
     if delivery.alias == CANDIDATE:
         services.candidates.wake()  # Prefect is told by a loop: MLflow does not wait for it
     return Response(status_code=204)
-
-
-def _accept(database: Database, delivery: Delivery) -> None:
-    with suppress(WebhookReplayed):  # the first one has done the work
-        remember_delivery(database, delivery)
-        bump_signal(database, PROMPTS_SIGNAL)

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from registry.database import Database
+from registry.database import Database, DatabaseUnavailable
+from registry.prompts import webhooks
+from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.webhooks import (
     BODY_BYTES_MAX,
     HOOK_NAME,
@@ -24,6 +26,7 @@ from registry.prompts.webhooks import (
     verify,
 )
 from registry.schema import webhook_deliveries
+from registry.signals import read_signal
 
 NOW = 1_795_406_043
 SECRET = "s3cret"
@@ -141,6 +144,22 @@ def test_a_delivery_counts_once(database: Database) -> None:
     remember_delivery(database, second, lambda: NOW)
     with pytest.raises(WebhookReplayed, match="'one'"):
         remember_delivery(database, first, lambda: NOW + TIME_WINDOW_S)
+
+
+def test_a_delivery_that_could_not_be_told_is_not_accepted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are one transaction: MLflow's next try tells it."""
+    delivery = verify(headers(delivery="one"), BODY, SECRET, NOW)
+
+    def away(*_: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(webhooks, "bump_signal", away)
+        with pytest.raises(DatabaseUnavailable):
+            remember_delivery(database, delivery, lambda: NOW)
+    assert read_signal(database, PROMPTS_SIGNAL) == 0
+    remember_delivery(database, delivery, lambda: NOW)
+    assert read_signal(database, PROMPTS_SIGNAL) == 1
 
 
 def test_old_deliveries_are_forgotten(database: Database) -> None:

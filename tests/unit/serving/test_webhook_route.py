@@ -32,12 +32,16 @@ def hook(
     return {"content": body, "headers": headers}
 
 
-async def test_a_signed_push_raises_the_signal_once(api: Any) -> None:
-    """A push bumps the row that workers read; its repetition is accepted and changes nothing."""
+async def test_a_signed_push_raises_the_signal_once(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push bumps the row that workers read; its repetition is refused, changes nothing and wakes nobody."""
+    woken: list[None] = []
+    monkeypatch.setattr(api.services.candidates, "wake", lambda: woken.append(None))
     before = read_signal(api.services.database, PROMPTS_SIGNAL)
-    push = hook()
-    assert [(await api.client.post("/hooks/mlflow", **push)).status_code for _ in range(2)] == [204, 204]
+    push = hook(alias="candidate")
+    first, again = [await api.client.post("/hooks/mlflow", **push) for _ in range(2)]
+    assert (first.status_code, again.status_code, again.json()["code"]) == (204, 409, "webhook-replayed")
     assert read_signal(api.services.database, PROMPTS_SIGNAL) == before + 1
+    assert len(woken) == 1
 
 
 @pytest.mark.parametrize(("alias", "wakes"), [("candidate", 1), ("production", 0)])
