@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from registry.alarms import Note, close_alarm, open_alarm, open_alarms
+from registry.alarms import Alarm, Note, close_alarm, open_alarm, open_alarms
 from registry.database import Database
 from registry.errors import JsonValue
 from serving.second_lock import Slot
@@ -35,7 +35,7 @@ class PromptAlarms:
         self._settled: Findings | None = None
 
     def settle(self, found: Findings) -> None:
-        """Open what starts, close what is over; nothing is asked while the findings stay the same.
+        """Open what starts, close what is over, both where it changed; nothing is asked while findings stay the same.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
@@ -45,10 +45,11 @@ class PromptAlarms:
             return
         there = {alarm.subject: alarm for alarm in open_alarms(self._database, UNPROVEN)}
         over = there.keys() - self._subjects | {_subject(slot) for slot, wrong in found.items() if wrong is None}
-        for subject in over & there.keys():
+        over = over & there.keys() | self._changed(there, found)
+        for subject in over:
             close_alarm(self._database, there[subject], self._note, self._clock)
         for slot, wrong in found.items():
-            if wrong is not None and _subject(slot) not in there:
+            if wrong is not None and _subject(slot) not in there.keys() - over:
                 open_alarm(
                     self._database,
                     kind=UNPROVEN,
@@ -59,6 +60,11 @@ class PromptAlarms:
                     clock=self._clock,
                 )
         self._settled = found
+
+    def _changed(self, there: Mapping[str, Alarm], found: Findings) -> set[str]:
+        """What is still wrong and not as it was told, such as an alias that moved on to another unproven version."""
+        wrongs = {_subject(slot): dict(wrong) for slot, wrong in found.items() if wrong is not None}
+        return {subject for subject in there.keys() & wrongs.keys() if dict(there[subject].details) != wrongs[subject]}
 
     def forget(self) -> None:
         """Another process looks now, and may change the alarms."""

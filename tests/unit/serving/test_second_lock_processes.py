@@ -10,7 +10,7 @@ from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion_records import Promotion
 from registry.prompts.versions import PromotedVersion
-from registry.signals import read_signal
+from registry.signals import bump_signal, read_signal
 from serving.active_prompt import ActivePrompts, PromptUnavailable
 from serving.metrics import Metrics
 from serving.prompt_alarms import PromptAlarms
@@ -118,3 +118,16 @@ async def test_one_process_keeps_the_alarms(store: Store, database: Database) ->
     for process in (first, second, first):
         await process.poll()
     assert (first.notes, second.notes, len(open_alarms(database))) == (["alarm.opened"], [], 1)
+
+
+async def test_an_alarm_tells_what_is_wrong_now(store: Store, database: Database) -> None:
+    """An alias that moves on to another unproven version closes the alarm and opens it anew; once for each."""
+    process = Process(store, database, "a")
+    for version in (TWO, THREE):
+        store.versions[SLOT] = version
+        bump_signal(database, PROMPTS_SIGNAL)
+        for _ in range(2):
+            await process.poll()
+    (alarm,) = open_alarms(database)
+    assert alarm.details["version"] == 3
+    assert process.notes == ["alarm.opened", "alarm.closed", "alarm.opened"]
