@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, exists, insert, or_, select, update
 
 from registry.database import Database, insert_or_ignore
 from registry.errors import AssayError, Conflict, InvalidInput, NotFound
@@ -218,6 +218,17 @@ class Keys:
         if ended or row.revoked_ms is not None:
             raise _refusal()
         return Principal(key_id=row.id, tenant=row.tenant, role=row.role, owner=row.owner)
+
+    def names_engineer(self, owner: str) -> bool:
+        """Whether some platform engineer's key that opens something has exactly this owner.
+
+        Raises:
+            DatabaseUnavailable: the keys cannot be looked up.
+        """
+        engineers = (keys.c.role == "engineer") & keys.c.tenant.is_(None) & (keys.c.owner == owner)
+        alive = keys.c.revoked_ms.is_(None) & or_(keys.c.expires_ms.is_(None), keys.c.expires_ms > _now_ms(self._clock))
+        with self._database.read() as connection:
+            return connection.scalar(select(exists().where(engineers, alive))) is True
 
 
 def _exists(connection: Connection, tenant: str) -> bool:

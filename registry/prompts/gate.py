@@ -29,7 +29,7 @@ from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 from registry.errors import AssayError, InvalidInput, JsonValue, Unavailable
 from registry.prompts.authorship import remember_author
-from registry.prompts.gate_actor import Actor, current_actor
+from registry.prompts.gate_actor import Actor, current_actor, current_author
 from registry.prompts.gatekeeper import Gatekeeper, GateSettings
 from registry.prompts.schema import content_hash
 from registry.prompts.stored import SPEC_TAG, TEXT_TAG, from_tags, stated_in_full
@@ -217,7 +217,7 @@ class GatedStore(SqlAlchemyStore):
     def _author(self) -> str | None:
         """Who writes a version; nobody, rather than no version at all, while the registry is away."""
         try:
-            return self._actor().person
+            return current_author(lambda: Keys(self._gate.database()))
         except Unavailable as error:
             logger.warning("the author of a version stays unknown: %s", error)
             return None

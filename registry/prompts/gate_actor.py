@@ -26,7 +26,9 @@ class Actor:
     name: str = UNKNOWN
     """For the record: owner of the key, else MLflow's user."""
     person: str | None = None
-    """For authorship: only a platform engineer's own key, or a user of MLflow, names a person."""
+    """Owner of a platform engineer's own key."""
+    user: str | None = None
+    """Whom MLflow's basic auth has checked."""
     is_admin: bool = False
     """Holds a platform admin key, or is an admin of MLflow."""
 
@@ -46,14 +48,31 @@ def current_actor(keys: Callable[[], Keys]) -> Actor:
     user = g.get("mlflow_authenticated_user")  # set by MLflow's basic auth alone; the header itself proves nothing
     token = _token()
     if token is None:
-        return Actor() if user is None else Actor(name=user, person=user, is_admin=_is_mlflow_admin())
+        return Actor() if user is None else Actor(name=user, user=user, is_admin=_is_mlflow_admin())
     holder = keys().authenticate(token)
     is_platform = holder.tenant is None
     return Actor(
         name=holder.owner,
-        person=holder.owner if is_platform and holder.role == "engineer" else user,
+        person=holder.owner if is_platform and holder.role == "engineer" else None,
+        user=user,
         is_admin=(is_platform and holder.role == "admin") or (user is not None and _is_mlflow_admin()),
     )
+
+
+def current_author(keys: Callable[[], Keys]) -> str | None:
+    """Who counts as the author of what is being written; None: unknown.
+
+    A user of MLflow counts under a name that an engineer's key bears too: only by that name can they be told from those
+    who approve. Under any other they could approve their own version with a key.
+
+    Raises:
+        Unauthenticated: a key was sent, and it opens nothing.
+        DatabaseUnavailable: the keys cannot be looked up.
+    """
+    actor = current_actor(keys)
+    if actor.person is not None or actor.user is None:
+        return actor.person
+    return actor.user if keys().names_engineer(actor.user) else None
 
 
 def _token() -> str | None:

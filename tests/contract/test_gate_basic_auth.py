@@ -8,6 +8,7 @@ from mlflow_calls import TEXT, UI, MlflowCalls
 from sqlalchemy import select
 
 from registry.schema import prompt_hashes
+from registry.tenants import Keys
 
 pytestmark = pytest.mark.contract
 
@@ -40,9 +41,17 @@ def ada(server: GatedMlflow) -> Iterator[MlflowCalls]:
         yield calls
 
 
+def authors(server: GatedMlflow, prompt_name: str) -> dict[int, str | None]:
+    """Who counts as the author of each version."""
+    with server.database.read() as connection:
+        rows = connection.execute(select(prompt_hashes).where(prompt_hashes.c.name == prompt_name)).all()
+    return {row.version: row.author for row in rows}
+
+
 def test_both_ask(server: GatedMlflow, ada: MlflowCalls, prompt_name: str) -> None:
     """Without a user nobody gets to the gate; with every permission the gate still wants its evidence."""
     server.protect(prompt_name, "  - kind: approval")
+    server.key("engineer", "ada")
     version = ada.create(prompt_name)
     with MlflowCalls(server.url) as nobody:
         assert nobody.move(prompt_name, version).status_code == 401
@@ -56,16 +65,32 @@ def test_both_ask(server: GatedMlflow, ada: MlflowCalls, prompt_name: str) -> No
 
 def test_a_user_is_the_author_and_the_promoter(server: GatedMlflow, ada: MlflowCalls, prompt_name: str) -> None:
     """Basic auth names who wrote a version and who moved the alias; an engineer's key beside it names them better."""
+    server.key("engineer", "ada")
     server.protect(prompt_name)
     assert ada.move(prompt_name, ada.create(prompt_name)).is_success
     with MlflowCalls(server.url, user=ADA, X_Assay_Key=server.key("engineer", "Ada Lovelace")) as named:
         named.create(prompt_name, f"{TEXT} 2")
     with MlflowCalls(server.url, user=ADA, X_Assay_Key=server.key("admin", "assay up")) as bootstrapped:
         bootstrapped.create(prompt_name, f"{TEXT} 3")
-    with server.database.read() as connection:
-        rows = connection.execute(select(prompt_hashes).where(prompt_hashes.c.name == prompt_name)).all()
-    assert {row.version: row.author for row in rows} == {1: "ada", 2: "Ada Lovelace", 3: "ada"}
+    assert authors(server, prompt_name) == {1: "ada", 2: "Ada Lovelace", 3: "ada"}
     assert [record.promoted_by for record in server.records(prompt_name)] == ["ada"]
+
+
+def test_a_user_whom_no_engineers_key_names_is_no_known_author(server: GatedMlflow, prompt_name: str) -> None:
+    """She may have a key under another name, and would approve herself: two others have to approve."""
+    keys, name = Keys(server.database), ADMIN[0]
+    server.protect(prompt_name, "  - kind: approval")
+    server.key("admin", name)
+    server.key("engineer", name.title())
+    with MlflowCalls(server.url, user=ADMIN) as user:
+        first = user.create(prompt_name)
+        refusal = user.move(prompt_name, first).json()["message"]
+        own = keys.create("engineer", None, name)
+        user.create(prompt_name, f"{TEXT} 2")
+        keys.revoke(own.id)
+        user.create(prompt_name, f"{TEXT} 3")
+    assert authors(server, prompt_name) == {1: None, 2: name, 3: None}
+    assert "0 of 2 approvals" in refusal
 
 
 def test_an_admin_of_mlflow_may_change_webhooks(server: GatedMlflow, ada: MlflowCalls) -> None:
