@@ -16,6 +16,8 @@ from playwright.sync_api import Locator, Page
 
 PROMPT, VERSION = "insights", 2
 SIZE = {"width": 1_280, "height": 900}
+COMPARED_SIZE = {"width": 1_640, "height": 1_240}
+"""Room for both versions, down to the words that differ."""
 VERDICT_S_MAX = 180.0
 """An evaluation of the sample takes some ten seconds, a flow's start as many."""
 ENGINEERS = ("ada", "grace")
@@ -67,6 +69,7 @@ def set_alias(page: Page, version: int, alias: str) -> Locator:
 
 def compare(page: Page) -> None:
     """The two versions beside each other, with their differences."""
+    page.set_viewport_size(COMPARED_SIZE)  # pyright: ignore[reportArgumentType] - a plain dict does
     page.get_by_text("Compare", exact=True).first.click()
     page.get_by_text("Comparing version").wait_for()
     page.get_by_text("Text", exact=True).last.click()
