@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -150,7 +151,7 @@ def valid_promotions(
         DatabaseUnavailable: the database does not answer.
     """
     with database.read() as connection:
-        return _newest(connection, select(promotions).where(_valid(name, alias, now_ms)))[:limit]
+        return _newest(connection, select(promotions).where(_valid(name, alias, now_ms)), limit)
 
 
 def valid_promotion(database: Database, name: str, alias: str, content_hash: str, now_ms: int) -> Promotion | None:
@@ -161,8 +162,7 @@ def valid_promotion(database: Database, name: str, alias: str, content_hash: str
     """
     same = _valid(name, alias, now_ms) & (promotions.c.content_hash == content_hash)
     with database.read() as connection:
-        found = _newest(connection, select(promotions).where(same))
-    return found[0] if found else None
+        return next(iter(_newest(connection, select(promotions).where(same), 1)), None)
 
 
 def last_proven(database: Database, name: str, alias: str, now_ms: int) -> Promotion | None:
@@ -173,8 +173,7 @@ def last_proven(database: Database, name: str, alias: str, now_ms: int) -> Promo
     """
     proven = _valid(name, alias, now_ms) & promotions.c.expires_ms.is_(None)  # a copy of a waiver keeps its end
     with database.read() as connection:
-        found = _newest(connection, select(promotions).where(proven))
-    return found[0] if found else None
+        return next(iter(_newest(connection, select(promotions).where(proven), 1)), None)
 
 
 def last_of_each_content(database: Database, name: str, alias: str, now_ms: int) -> tuple[Promotion, ...]:
@@ -192,7 +191,8 @@ def last_of_each_content(database: Database, name: str, alias: str, now_ms: int)
         for row in connection.execute(select(promotions).join(last, same).where(valid).order_by(*_NEWEST)).mappings():
             content = row["content_hash"]  # two writers may have met in one millisecond
             readable = _promotion(row) or next(
-                iter(_newest(connection, select(promotions).where(valid, promotions.c.content_hash == content))), None
+                iter(_newest(connection, select(promotions).where(valid, promotions.c.content_hash == content), 1)),
+                None,
             )
             if readable is not None:
                 found.setdefault(content, readable)
@@ -271,10 +271,11 @@ def _living(now_ms: int) -> ColumnElement[bool]:
     return promotions.c.revoked_ms.is_(None) & unexpired
 
 
-def _newest(connection: Connection, chosen: Select[Any]) -> tuple[Promotion, ...]:
-    """What can be read of the newest RECORDS_MAX rows."""
-    rows = connection.execute(chosen.order_by(*_NEWEST).limit(RECORDS_MAX)).mappings()
-    return tuple(record for record in map(_promotion, rows) if record is not None)
+def _newest(connection: Connection, chosen: Select[Any], limit: int = RECORDS_MAX) -> tuple[Promotion, ...]:
+    """The newest so many that can be read, of the newest RECORDS_MAX rows."""
+    with connection.execute(chosen.order_by(*_NEWEST).limit(RECORDS_MAX)) as rows:
+        readable = (record for record in map(_promotion, rows.mappings()) if record is not None)
+        return tuple(islice(readable, limit))
 
 
 def _promotion(row: RowMapping) -> Promotion | None:
