@@ -9,8 +9,14 @@ from flows.experiment_report import WATCHER, decision, run_report
 from registry.alarms import Note
 from registry.audit.log import LogUnavailable
 from registry.database import Database, DatabaseUnavailable
+from registry.errors import Conflict
 from registry.prompts.experiment_lifecycle import Experiments, note_run
-from registry.prompts.experiments import Experiment, list_experiments, running_experiments
+from registry.prompts.experiments import (
+    Experiment,
+    list_experiments,
+    running_experiments,
+    unreadable_experiments,
+)
 from registry.prompts.policy import Policy
 from registry.prompts.promotion_records import valid_promotions
 from registry.runs import LoggedRun, RunReport
@@ -30,7 +36,7 @@ class Looks:
     ended: tuple[Assessment, ...]
     """Those that this look ended."""
     failed: Mapping[str, Exception] = field(default_factory=dict[str, Exception])
-    """Ids of those that could not be looked at, and why: a fault of one keeps no other in harm's way."""
+    """Ids of those that could not be read or looked at, and why: a fault of one keeps no other in harm's way."""
 
 
 def look_at_all(
@@ -45,7 +51,9 @@ def look_at_all(
     store = Experiments(database, note, clock=clock)
     seen: list[Assessment] = []
     ended: list[Assessment] = []
-    failed: dict[str, Exception] = {}
+    failed: dict[str, Exception] = {
+        row.id: Conflict(row.sentence) for row in unreadable_experiments(database) if not row.is_over
+    }
     for experiment in running_experiments(database):
         try:
             look = look_at(database, experiment, policies, clock)

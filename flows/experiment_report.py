@@ -10,7 +10,7 @@ from registry.database import Database
 from registry.errors import JsonValue
 from registry.prompts.experiment_design import Metric
 from registry.prompts.experiment_outcomes import outcomes
-from registry.prompts.experiments import Experiment
+from registry.prompts.experiments import Experiment, UnreadableExperiment
 from registry.runs import RunReport
 
 LOOKS_DRAWN = 60
@@ -67,6 +67,12 @@ def document(look: Assessment) -> dict[str, JsonValue]:
         "finding": over,
         "decision": None if experiment.decision is None else dict(experiment.decision),
     }
+
+
+def unreadable_document(row: UnreadableExperiment) -> dict[str, JsonValue]:
+    """An experiment that cannot be read, for machines."""
+    about: dict[str, JsonValue] = {"id": row.id, "prompt": row.prompt_name, "status": "unreadable"}
+    return {**about, "ended": row.is_over, "trouble": row.trouble}
 
 
 def decision(look: Assessment, outcome: str, arm: str | None, reason: str, by: str) -> dict[str, JsonValue]:

@@ -13,16 +13,24 @@ from flows.cli import console
 from flows.cli.experiment_options import design
 from flows.cli.prompt_actions import open_mlflow, policy_about, who
 from flows.cli.recorded import open_registry
-from flows.experiment_analysis import DAY_MS, Assessment
+from flows.experiment_analysis import DAY_MS, Assessment, assess
 from flows.experiment_looks import look_at
 from flows.experiment_report import decision, markdown, time_of
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
-from registry.errors import Conflict, InvalidInput, JsonValue
+from registry.database import Database
+from registry.errors import AssayError, Conflict, InvalidInput, JsonValue
 from registry.prompts.experiment_design import Guardrail, Metric, Step
 from registry.prompts.experiment_lifecycle import Experiments
 from registry.prompts.experiment_outcomes import MEASURES, Experience, experience
-from registry.prompts.experiments import Experiment, find_experiment, list_experiments
+from registry.prompts.experiments import (
+    ENDED,
+    Experiment,
+    UnreadableExperiment,
+    find_experiment,
+    list_experiments,
+    unreadable_experiments,
+)
 from registry.prompts.policy import load_policies
 from registry.prompts.promoted import PromptTampered
 from registry.prompts.promotion import Promoter
@@ -157,18 +165,22 @@ async def start(name: str, wanted: Wanted) -> Experiment:
             )
 
 
-def looks(name: str) -> list[Assessment]:
-    """What experiments show by now, newest first: one by its id, those of a prompt, or all."""
+def looks(name: str) -> tuple[list[Assessment], tuple[UnreadableExperiment, ...]]:
+    """What experiments show by now, newest first, and those that cannot be read: by id, those of a prompt, or all."""
     policies = load_policies(ServingSettings().policies)
     with open_registry() as database:
+        unreadable = unreadable_experiments(database, name or None)
         chosen: Sequence[Experiment] = list_experiments(database, name or None)
-        if name and not chosen:
+        if name and not chosen and not unreadable:
             chosen = [find_experiment(database, name)]
-        return [look_at(database, experiment, policies) for experiment in chosen[:SHOWN_MAX]]
+        return [look_at(database, experiment, policies) for experiment in chosen[:SHOWN_MAX]], unreadable[:SHOWN_MAX]
 
 
-def stop(experiment_id: str, reason: str) -> Assessment:
-    """End an experiment by hand, with what it shows by now in the decision record.
+def stop(experiment_id: str, reason: str) -> dict[str, JsonValue]:
+    """End an experiment by hand, with what it shows by now in the decision record, also one that cannot be read.
+
+    Returns:
+        How it stands then, for machines.
 
     Raises:
         ExperimentNotFound: there is none of this id.
@@ -177,25 +189,43 @@ def stop(experiment_id: str, reason: str) -> Assessment:
     """
     if not 0 < len(reason.strip()) <= REASON_CHARS_MAX:
         raise InvalidInput(f"say why in 1 to {REASON_CHARS_MAX} characters; it stands in the decision record")
-    policies = load_policies(ServingSettings().policies)
     with open_registry() as database, AuditLog.open(FlowSettings().home / "audit", "cli") as log:
-        experiment = find_experiment(database, experiment_id)
-        by = who(database)
-        reached = decision(look_at(database, experiment, policies), "stopped", None, reason, by)
-        ended = Experiments(database, log.note_now).end(experiment, reached, by)
-        if ended is None:
-            raise Conflict(f"experiment {experiment_id!r} has ended already; see `assay experiments status`")
-        return look_at(database, ended, policies)
+        store, by = Experiments(database, log.note_now), who(database)
+        about: dict[str, JsonValue] = {"outcome": "stopped", "arm": None, "reason": reason, "by": by}
+        rows = [row for row in unreadable_experiments(database, experiment_id) if row.id == experiment_id]
+        one = rows[0] if rows else find_experiment(database, experiment_id)
+        if isinstance(one, UnreadableExperiment):
+            reached = {**about, "trouble": one.trouble}
+            over = store.end_unreadable(one, reached, by)
+        else:
+            reached = _measured(database, one, about)
+            over = store.end(one, reached, by) is not None
+    if not over:
+        raise Conflict(f"experiment {experiment_id!r} has ended already; see `assay experiments status`")
+    return {"id": one.id, "prompt": one.prompt_name, "status": ENDED, "decision": reached}
 
 
-def print_looks(found: Sequence[Assessment]) -> None:
+def _measured(database: Database, experiment: Experiment, about: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The decision record with what it shows by now, or without: no fault of its numbers keeps it going."""
+    try:
+        look = assess(database, experiment, None)
+    except AssayError:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        return {**about, "trouble": f"nothing could be measured: {type(error).__name__}"}
+    return decision(look, "stopped", None, str(about["reason"]), str(about["by"]))
+
+
+def print_looks(found: Sequence[Assessment], unreadable: Sequence[UnreadableExperiment]) -> None:
     """Looks, for people."""
     from rich.markdown import Markdown
 
-    if not found:
+    if not found and not unreadable:
         typer.echo("no experiments yet; start one with `assay experiments start NAME VERSION`")
     for look in found:
         console.output().print(Markdown(markdown(look)))
+    for row in unreadable:
+        typer.echo(row.sentence)
 
 
 def started_document(experiment: Experiment) -> dict[str, Any]:

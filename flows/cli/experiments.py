@@ -121,13 +121,13 @@ def status(
 ) -> None:
     """What experiments show by now; looking often does no harm."""
     from flows.cli import console, experiment_actions
-    from flows.experiment_report import document
+    from flows.experiment_report import document, unreadable_document
 
-    looks = experiment_actions.looks(name)
+    looks, unreadable = experiment_actions.looks(name)
     if as_json:
-        console.print_json([document(look) for look in looks])
+        console.print_json([*map(document, looks), *map(unreadable_document, unreadable)])
     else:
-        experiment_actions.print_looks(looks)
+        experiment_actions.print_looks(looks, unreadable)
 
 
 @app.command()
@@ -138,10 +138,9 @@ def stop(
 ) -> None:
     """End an experiment: everybody has the production version again, and no alias moves."""
     from flows.cli import console, experiment_actions
-    from flows.experiment_report import document
 
     ended = experiment_actions.stop(experiment, reason)
     if as_json:
-        console.print_json(document(ended))
+        console.print_json(ended)
     else:
         typer.echo(f"experiment {experiment} has ended; everyone has the production version")

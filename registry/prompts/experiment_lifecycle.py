@@ -19,7 +19,14 @@ from registry.alarms import Note
 from registry.database import Database, insert_or_ignore
 from registry.errors import AssayError, Conflict, InvalidInput, JsonValue, Refused
 from registry.prompts.experiment_design import Design
-from registry.prompts.experiments import Experiment, common_models, running_experiments
+from registry.prompts.experiments import (
+    ENDED,
+    RUNNING,
+    Experiment,
+    UnreadableExperiment,
+    common_models,
+    running_experiments,
+)
 from registry.prompts.policy import Policy
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion import Promoter
@@ -93,7 +100,7 @@ class Experiments:
             id=self._new_id(),
             prompt_name=policy.prompt,
             use_case=policy.use_case,
-            status="running",
+            status=RUNNING,
             design=design,
             decision=None,
             created_by=by,
@@ -122,18 +129,33 @@ class Experiments:
             LogUnavailable: the audit log cannot be written; it runs on.
         """
         now_ms = self._now_ms()
-        ended = replace(experiment, status="ended", decision=decision, ended_ms=now_ms)
-        values = {"status": "ended", "decision": _json(decision), "ended_ms": now_ms}
-        running = update(table).where(table.c.id == experiment.id, table.c.status == "running")
-        arms = update(promotions).where(promotions.c.alias == experiment.alias, promotions.c.revoked_ms.is_(None))
+        if not self._end(experiment, decision, by, now_ms):
+            return None
+        return replace(experiment, status=ENDED, decision=decision, ended_ms=now_ms)
+
+    def end_unreadable(self, row: UnreadableExperiment, decision: Mapping[str, JsonValue], by: str) -> bool:
+        """End what cannot be read, with whatever records its arms have; False when it was ended before.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer; it is as it was.
+            LogUnavailable: the audit log cannot be written; it is as it was.
+        """
+        return self._end(row, decision, by, self._now_ms())
+
+    def _end(
+        self, one: Experiment | UnreadableExperiment, decision: Mapping[str, JsonValue], by: str, now_ms: int
+    ) -> bool:
+        values = {"status": ENDED, "decision": _json(decision), "ended_ms": now_ms}
+        unended = update(table).where(table.c.id == one.id, table.c.status != ENDED)
+        arms = update(promotions).where(promotions.c.alias == one.alias, promotions.c.revoked_ms.is_(None))
         with self._database.write() as connection:
-            if connection.execute(running.values(**values).returning(table.c.id)).first() is None:
-                return None
+            if connection.execute(unended.values(**values).returning(table.c.id)).first() is None:
+                return False
             connection.execute(arms.values(revoked_ms=now_ms))
-            body: dict[str, JsonValue] = {"experiment": experiment.id, "prompt": experiment.prompt_name, "by": by}
+            body: dict[str, JsonValue] = {"experiment": one.id, "prompt": one.prompt_name, "by": by}
             self._note("experiment.ended", {**body, "outcome": decision.get("outcome"), "arm": decision.get("arm")})
         bump_signal(self._database, PROMPTS_SIGNAL, self._clock)
-        return ended
+        return True
 
     def _insert(self, experiment: Experiment) -> None:
         row: dict[str, Any] = {

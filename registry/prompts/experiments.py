@@ -1,5 +1,7 @@
 """Experiments: versions of a prompt that serve side by side for a while, each with a promotion record of its own.
 
+A row that somebody edited so that it cannot be read is no experiment and serves no arm: it is shown, and can be ended.
+
 * ExperimentNotFound (NotFound) - there is no such experiment
 """
 
@@ -11,7 +13,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import JsonValue as PydanticJson
-from sqlalchemy import RowMapping, select
+from pydantic import ValidationError
+from sqlalchemy import RowMapping, Select, or_, select
 
 from registry.database import Database
 from registry.errors import JsonValue, NotFound
@@ -22,6 +25,8 @@ from registry.schema import experiments as table
 
 logger = logging.getLogger(__name__)
 
+RUNNING: Literal["running"] = "running"
+ENDED: Literal["ended"] = "ended"
 LIST_MAX = 200
 """Newest experiments that a listing returns."""
 
@@ -53,6 +58,36 @@ class Experiment:
         return f"{EXPERIMENT}{self.id}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableExperiment:
+    """A row that is no experiment any more: what is left of it."""
+
+    id: str
+    prompt_name: str
+    status: str
+    """As it stands there; `ended` is over, every other word is not."""
+    trouble: str
+    """What is wrong, with the column."""
+
+    @property
+    def alias(self) -> str:
+        """As of an experiment."""
+        return f"{EXPERIMENT}{self.id}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.status == ENDED
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what to do."""
+        told = f"experiment {self.id!r} of prompt {self.prompt_name!r} cannot be read ({self.trouble})"
+        if self.is_over:
+            return f"{told}; it has ended"
+        return f"{told} and serves no arm; end it: assay experiments stop {self.id} --reason ..."
+
+
 class _Row(Record):
     """What a row has to hold to be an experiment."""
 
@@ -79,51 +114,80 @@ def running_experiments(database: Database, prompt_name: str | None = None) -> t
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    chosen = select(table).where(table.c.status == "running")
-    return _read(database, chosen if prompt_name is None else chosen.where(table.c.prompt_name == prompt_name))
+    chosen = select(table).where(table.c.status == RUNNING)
+    return _readable(database, chosen if prompt_name is None else chosen.where(table.c.prompt_name == prompt_name))
 
 
 def list_experiments(database: Database, prompt_name: str | None = None) -> tuple[Experiment, ...]:
-    """Experiments, newest first, at most LIST_MAX; of one prompt when named.
+    """Experiments, newest first, at most LIST_MAX; of one prompt when named. A row that cannot be read is left out.
 
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
     chosen = select(table)
-    return _read(database, chosen if prompt_name is None else chosen.where(table.c.prompt_name == prompt_name))
+    return _readable(database, chosen if prompt_name is None else chosen.where(table.c.prompt_name == prompt_name))
 
 
 def find_experiment(database: Database, experiment_id: str) -> Experiment:
     """One experiment.
 
     Raises:
-        ExperimentNotFound: there is none of this id.
+        ExperimentNotFound: there is none of this id that can be read.
         DatabaseUnavailable: the database does not answer.
     """
-    found = _read(database, select(table).where(table.c.id == experiment_id)) if experiment_id.isprintable() else ()
+    known = experiment_id.isprintable()
+    found = _readable(database, select(table).where(table.c.id == experiment_id)) if known else ()
     if not found:
         raise ExperimentNotFound(f"there is no readable experiment {experiment_id!r}; see `assay experiments status`")
     return found[0]
 
 
-def _read(database: Database, chosen: Any) -> tuple[Experiment, ...]:
+def unreadable_experiments(database: Database, name: str | None = None) -> tuple[UnreadableExperiment, ...]:
+    """Rows that cannot be read, those that have not ended first: by prompt or id when named, else all.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    chosen = select(table).order_by(table.c.status == ENDED)
+    if name is not None:
+        chosen = chosen.where(or_(table.c.prompt_name == name, table.c.id == name))
+    found = _read(database, chosen) if name is None or name.isprintable() else ()
+    return tuple(each for each in found if isinstance(each, UnreadableExperiment))
+
+
+def _readable(database: Database, chosen: Select[Any]) -> tuple[Experiment, ...]:
+    return tuple(each for each in _read(database, chosen) if isinstance(each, Experiment))
+
+
+def _read(database: Database, chosen: Select[Any]) -> tuple[Experiment | UnreadableExperiment, ...]:
     newest = chosen.order_by(table.c.created_ms.desc(), table.c.id).limit(LIST_MAX)
     with database.read() as connection:
-        found = [_experiment(row) for row in connection.execute(newest).mappings()]
-    return tuple(each for each in found if each is not None)
+        return tuple(_experiment(row) for row in connection.execute(newest).mappings())
 
 
-def _experiment(row: RowMapping) -> Experiment | None:
-    """The experiment of a row; None when somebody edited it so that it is none: the others go on without it."""
+def _experiment(row: RowMapping) -> Experiment | UnreadableExperiment:
     fields: dict[str, Any] = dict(row)
+    column = "design"
     try:
         fields["design"] = Design.model_validate_json(fields["design"])
+        column = "decision"
         if fields["decision"] is not None:
             fields["decision"] = json.loads(fields["decision"])
+        column = "row"
         return Experiment(**dict(_Row.model_validate(fields)))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError) as error:
         _tell_unreadable(str(row["id"]))
-        return None
+        names = {name: str(row[name]) for name in ("id", "prompt_name", "status")}
+        return UnreadableExperiment(**names, trouble=_trouble(column, error))
+
+
+def _trouble(column: str, error: Exception) -> str:
+    """What is wrong, short and without what stands there."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, (column, *first["loc"]) if column != "row" else first["loc"]))
+        return f"{place}: {first['msg']}"
+    return f"{column}: not JSON" if isinstance(error, ValueError) else f"{column}: {type(error).__name__}"
 
 
 @lru_cache(maxsize=LIST_MAX)  # told once by each process, not at each of its looks

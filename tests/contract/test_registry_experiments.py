@@ -20,6 +20,7 @@ from registry.prompts.experiments import (
     find_experiment,
     list_experiments,
     running_experiments,
+    unreadable_experiments,
 )
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion import PromotionRefused
@@ -31,6 +32,15 @@ pytestmark = pytest.mark.contract
 
 ONE, TWO = prompt_version(1), prompt_version(2, "Answer briefly.")
 DAY_S = 86_400
+EDITS = [
+    ("design = 'x'", "design: "),
+    ("design = '{}'", "design.arms: Field required"),
+    ("decision = '[1'", "decision: not JSON"),
+    ("created_by = 'x', decision = '7'", "decision: "),
+    ("status = 'paused'", "status: "),
+    ("design = replace(design, 'control', 'No Name')", "design.arms.0.name"),
+]
+"""What somebody might make of a row, and what is told then."""
 
 
 @pytest.fixture
@@ -134,15 +144,36 @@ class TestLifecycle:
         kept = find_experiment(stage.database, experiment.id).decision
         assert kept == {"outcome": "better", "arm": "v2", "run": {"id": "r1", "url": "http://mlflow/r1"}}
 
-    @pytest.mark.parametrize(
-        "change", ["design = 'x'", "design = '{}'", "decision = '[1'", "created_by = 'x', decision = '7'"]
-    )
-    def test_an_edited_row_is_no_experiment(self, stage: ExperimentStage, change: str) -> None:
-        """It serves no arm, and the others go on without it."""
-        stage.start(ONE, TWO)
-        with stage.database.write() as connection:
-            connection.execute(text(f"UPDATE experiments SET {change}"))  # noqa: S608 - this test's own
+    @pytest.mark.parametrize(("change", "trouble"), EDITS)
+    def test_an_edited_row_is_no_experiment(self, stage: ExperimentStage, change: str, trouble: str) -> None:
+        """It serves no arm, the others go on without it, and it is told what is wrong with it."""
+        experiment = stage.start(ONE, TWO)
+        edit(stage.database, change)
         assert running_experiments(stage.database) == ()
+        (row,) = unreadable_experiments(stage.database)
+        assert (row.id, row.prompt_name, row.is_over) == (experiment.id, "insights", False)
+        assert trouble in row.trouble
+        assert unreadable_experiments(stage.database, "insights") == unreadable_experiments(stage.database, row.id)
+
+    @pytest.mark.parametrize(("change", "trouble"), EDITS)
+    def test_an_edited_row_can_be_ended(self, stage: ExperimentStage, change: str, trouble: str) -> None:
+        """Once, with its arms' records, in the audit log; after that the prompt may have another experiment."""
+        stage.start(ONE, TWO)
+        edit(stage.database, change)
+        (row,) = unreadable_experiments(stage.database)
+        decision = {"outcome": "stopped", "arm": None, "trouble": trouble}
+        assert stage.experiments.end_unreadable(row, decision, "bob")
+        assert not stage.experiments.end_unreadable(row, decision, "bob")
+        assert stage.notes[-1][0] == "experiment.ended"
+        assert valid_promotions(stage.database, "insights", row.alias, 0) == ()
+        assert all(each.is_over for each in unreadable_experiments(stage.database))
+        assert stage.start(ONE, TWO).status == "running"
+
+    def test_an_unreadable_row_in_another_name_is_none_of_this_one(self, stage: ExperimentStage) -> None:
+        """Rows are asked for by prompt or id, whatever is asked."""
+        stage.start(ONE, TWO)
+        edit(stage.database, "design = ''")
+        assert [unreadable_experiments(stage.database, name) for name in ("other", "exp\0", "")] == [(), (), ()]
 
     @pytest.mark.parametrize("name", ["exp_none", "exp\0", ""])
     def test_an_unknown_experiment_is_not_found(self, stage: ExperimentStage, name: str) -> None:
@@ -259,6 +290,12 @@ class TestOutcomes:
         assert found is not None
         assert (found.mean, found.units, found.units_per_day) == (0.75, 4, 2.0)
         assert experience(stage.database, "insights", "accepted", 0, 1) is None
+
+
+def edit(database: Database, change: str) -> None:
+    """Change every experiment past the product."""
+    with database.write() as connection:
+        connection.execute(text(f"UPDATE experiments SET {change}"))  # noqa: S608 - this test's own
 
 
 def _rows(database: Database, statement: str) -> list[tuple[Any, ...]]:

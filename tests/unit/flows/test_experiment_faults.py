@@ -7,12 +7,14 @@ import pytest
 from fakes.experiment_stage import POLICY, ExperimentStage
 from fakes.fake_clock import FakeClock
 from fakes.fake_serving import prompt_version
+from sqlalchemy import update
 
 from flows import experiment_looks
 from flows.experiment_analysis import Assessment
 from flows.experiment_looks import look_at_all
 from registry.database import Database
-from registry.prompts.experiments import Experiment
+from registry.prompts.experiments import Experiment, unreadable_experiments
+from registry.schema import experiments
 
 ONE, TWO = prompt_version(1), prompt_version(2, "Answer briefly.")
 
@@ -41,3 +43,18 @@ def test_one_that_cannot_be_looked_at_keeps_no_other_going(
     found = look_at_all(stage.database, {"insights": POLICY}, stage.note, stage.clock)
     assert [each.experiment.id for each in found.ended] == [experiment.id]
     assert isinstance(found.failed[broken.id], ArithmeticError)
+
+
+def test_one_that_cannot_be_read_is_a_fault_until_it_is_ended(database: Database, clock: FakeClock) -> None:
+    """Each look tells it, with the command that ends it, and no longer once it ended."""
+    stage = ExperimentStage(database, clock)
+    stage.promote(ONE)
+    experiment = stage.start(ONE, TWO)
+    with database.write() as connection:
+        connection.execute(update(experiments).values(design="{}"))
+    found = look_at_all(database, {"insights": POLICY}, stage.note, clock)
+    assert (found.seen, found.ended) == ((), ())
+    assert f"assay experiments stop {experiment.id}" in str(found.failed[experiment.id])
+    (row,) = unreadable_experiments(database)
+    stage.experiments.end_unreadable(row, {"outcome": "stopped"}, "ada")
+    assert look_at_all(database, {"insights": POLICY}, stage.note, clock).failed == {}

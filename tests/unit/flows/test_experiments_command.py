@@ -10,10 +10,11 @@ from fakes.experiment_stage import ExperimentStage
 from fakes.fake_clock import FakeClock
 from fakes.fake_mlflow import FakeMlflow
 from fakes.fake_serving import write_policy
+from sqlalchemy import update
 from typer.testing import CliRunner
 
+from flows.cli import experiment_actions, prompt_actions
 from flows.cli import experiment_options as options
-from flows.cli import prompt_actions
 from flows.cli.main import app
 from registry.database import Database, open_database
 from registry.errors import Conflict, InvalidInput
@@ -23,6 +24,7 @@ from registry.prompts.experiments import ExperimentNotFound, running_experiments
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.promotion_records import ServingModel, tell_serving_models, valid_promotions
 from registry.prompts.revocation import NoPromotion
+from registry.schema import experiments
 
 WORDING = """
 name: insights
@@ -140,6 +142,42 @@ def test_what_cannot_be_designed_is_said_plainly(versions: None, more: tuple[obj
     """Usage errors name what was typed."""
     with pytest.raises(InvalidInput, match=reason):
         run("experiments", "start", "insights", *more)
+
+
+def test_an_experiment_that_cannot_be_read_is_shown_and_stopped(versions: None, database: Database) -> None:
+    """By prompt, by id and among all, with what is wrong; stopped once, without a look at it."""
+    started = run_json("experiments", "start", "insights", 2)
+    with database.write() as connection:
+        connection.execute(update(experiments).values(design="{}"))
+    for name in ((), ("insights",), (started["id"],)):
+        (seen,) = run_json("experiments", "status", *name)
+        assert (seen["id"], seen["status"], seen["ended"]) == (started["id"], "unreadable", False)
+        assert "design.arms" in seen["trouble"]
+    assert f"assay experiments stop {started['id']}" in run("experiments", "status").replace("\n", " ")
+    with pytest.raises(ExperimentRunning):
+        run("experiments", "start", "insights", 3)
+    stopped = run_json("experiments", "stop", started["id"], "--reason", "edited by hand")
+    assert (stopped["status"], stopped["decision"]["reason"]) == ("ended", "edited by hand")
+    assert valid_promotions(database, "insights", f"experiment:{started['id']}", 0) == ()
+    with pytest.raises(Conflict, match="ended already"):
+        run("experiments", "stop", started["id"], "--reason", "again")
+    assert "it has ended" in run("experiments", "status").replace("\n", " ")
+    run("experiments", "start", "insights", 3)
+
+
+def test_numbers_that_cannot_be_looked_at_keep_nothing_going(
+    versions: None, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends, and the decision record says that nothing could be measured."""
+
+    def broken(*_: Any) -> None:
+        raise ArithmeticError
+
+    started = run_json("experiments", "start", "insights", 2)
+    monkeypatch.setattr(experiment_actions, "assess", broken)
+    stopped = run_json("experiments", "stop", started["id"], "--reason", "a mistake")
+    assert stopped["decision"]["trouble"] == "nothing could be measured: ArithmeticError"
+    assert running_experiments(database) == ()
 
 
 def test_an_unknown_experiment_is_not_found(versions: None) -> None:
