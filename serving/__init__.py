@@ -4,7 +4,7 @@ Start at `insights.answer`, which reads like a table of contents of one call.
 
 * app, server, wiring, settings: the process, its parts and where they are connected
 * access, middleware, problems, routes: what happens at the rim of a request
-* arms: versions side by side while an experiment runs
+* arms, experiment_alarms: versions side by side while an experiment runs; who is told of one that cannot be read
 * active_prompt, background, readiness: promoted versions kept fresh beside the requests
 * second_lock, prompt_alarms: which version may serve, by promotion record; who is told when an alias says otherwise
 * candidate_announcer, prefect_events: a new candidate is told to Prefect, which has it evaluated

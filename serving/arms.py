@@ -2,25 +2,31 @@
 
 An experiment is live in a process only while every one of its arms has a valid record and its text is at hand, and
 production still is its control: one missing arm would leave the others to be compared with nothing, and whoever
-promotes another version wants it to serve. Else everybody gets production, and counts for no arm.
+promotes another version wants it to serve. Else everybody gets production, and counts for no arm. An
+experiment whose row cannot be read opens an alarm.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from registry.alarms import Note
+from registry.audit.log import LogUnavailable
 from registry.database import Database, DatabaseUnavailable
 from registry.errors import AssayError, Unavailable
 from registry.prompts.assignment import chosen, draw
-from registry.prompts.experiments import Experiment, common_models, running_experiments
+from registry.prompts.experiments import Experiment, common_models, unended_experiments
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion_records import Promotion, valid_promotion
 from registry.prompts.versions import PromotedVersion
 from registry.signals import read_signal
 from serving.call_log import Call
+from serving.experiment_alarms import ExperimentAlarms
+from serving.metrics import Metrics
 from serving.second_lock import Served, serves
 
 logger = logging.getLogger(__name__)
@@ -69,6 +75,8 @@ class Arms:
         database: experiments and promotion records.
         key: of the assignment, as `registry.prompts.assignment.assignment_key` makes it.
         hashed: keyed hash of a tenant's subject.
+        metrics: are told which arms this process serves.
+        note: writes to the audit log.
         clock: seconds since the epoch.
         sleep: waits between two looks.
     """
@@ -80,6 +88,8 @@ class Arms:
         *,
         key: bytes,
         hashed: Callable[[str, str], str],
+        metrics: Metrics,
+        note: Note,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -87,6 +97,8 @@ class Arms:
         self._database = database
         self._key = key
         self._hashed = hashed
+        self._metrics = metrics
+        self._alarms = ExperimentAlarms(database, note, clock)
         self._clock = clock
         self._sleep = sleep
         self._live: dict[str, Live] = {}
@@ -114,7 +126,8 @@ class Arms:
             DatabaseUnavailable: nobody knows; what is live stays so until a record ends.
         """
         live, troubles, complete = dict[str, Live](), dict[str, str](), True
-        for experiment in await asyncio.to_thread(running_experiments, self._database):
+        unended = await asyncio.to_thread(unended_experiments, self._database)
+        for experiment in (each for each in unended if isinstance(each, Experiment)):
             try:
                 found = await self._load(experiment)
             except DatabaseUnavailable:
@@ -126,8 +139,11 @@ class Arms:
             if found is not None:
                 live[experiment.use_case] = found
         self._tell(live, troubles)
-        self._live = live  # one assignment: a request sees all arms as they were or as they are
+        self._settle(live)
         self._troubles = troubles
+        unreadable = [each for each in unended if not isinstance(each, Experiment)]
+        with suppress(LogUnavailable):  # no call is answered then, and the next look tries again
+            await asyncio.to_thread(self._alarms.settle, unreadable)
         return complete
 
     async def follow(self) -> None:
@@ -147,9 +163,14 @@ class Arms:
                     )
                 away = True
             except Exception:
-                self._live = {}  # one of them may be revoked by now
+                self._settle({})  # one of them may be revoked by now
                 raise
             await self._sleep(FOLLOW_S)
+
+    def _settle(self, live: dict[str, Live]) -> None:
+        self._live = live  # one assignment: a request sees all arms as they were or as they are
+        arms = ((each.experiment.id, arm.name) for each in live.values() for arm in each.experiment.design.arms)
+        self._metrics.show_arms(arms)
 
     async def _load(self, experiment: Experiment) -> Live | None:
         """The arms, or None when one may not serve."""

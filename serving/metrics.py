@@ -6,21 +6,25 @@ the workers.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.multiprocess import mark_process_dead as _mark_dead  # pyright: ignore[reportUnknownVariableType] - untyped
+from prometheus_client.registry import Collector
 
 from registry.messages import Attempt
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
+EXPERIMENT_LIVE = "assay_experiment_live"
 BREAKER_STATES = ("closed", "half_open", "open")
 """In the order of the gauge's values."""
 
@@ -69,6 +73,10 @@ class Metrics:
         self.background_crashes = self._counter(
             "assay_background_crashes", "Background tasks that had to be restarted.", "task"
         )
+        self.experiment_live = self._gauge(
+            EXPERIMENT_LIVE, "Workers that give units this arm of an experiment.", "experiment", "arm", mode="livesum"
+        )
+        self._arms = frozenset[tuple[str, str]]()
         self._declare_providers()
 
     def _declare_providers(self) -> None:
@@ -112,6 +120,13 @@ class Metrics:
         self.provider_running.labels(provider).set(running)
         self.provider_waiting.labels(provider).set(waiting)
 
+    def show_arms(self, live: Iterable[tuple[str, str]]) -> None:
+        """Set which arms this process serves: (experiment, arm)."""
+        arms = frozenset(live)
+        for arm in arms | self._arms:
+            self.experiment_live.labels(*arm).set(arm in arms)
+        self._arms = arms
+
     @contextmanager
     def stage(self, name: str) -> Generator[None]:
         """Time one step of an insight."""
@@ -124,10 +139,11 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format; of all workers when there are several."""
         if SHARED_DIRECTORY not in os.environ:
-            return generate_latest(self.registry)
+            return generate_latest(_OnlyLive(self.registry))
+        _forget_dead(Path(os.environ[SHARED_DIRECTORY]))
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)
-        return generate_latest(everyone)
+        return generate_latest(_OnlyLive(everyone))
 
     def close(self) -> None:
         """Take this process's gauges out of the shared directory."""
@@ -144,3 +160,27 @@ class Metrics:
 
     def _seconds(self, name: str, meaning: str, *labels: str) -> Histogram:
         return Histogram(name, meaning, labels, buckets=_SECONDS, registry=self.registry)
+
+
+class _OnlyLive(Collector):
+    """What a registry collects, without experiments that are over: the library cannot take a label out of its files."""
+
+    def __init__(self, registry: Collector) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._registry.collect():
+            if family.name == EXPERIMENT_LIVE:
+                family.samples = [sample for sample in family.samples if sample.value]
+            yield family
+
+
+def _forget_dead(directory: Path) -> None:
+    """Take out the gauges of workers that were killed and could not do it themselves."""
+    for process in {int(file.stem.rpartition("_")[2]) for file in directory.glob("gauge_live*_[0-9]*.db")}:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            _mark_dead(process)
+        except PermissionError:  # alive, and another user's
+            continue

@@ -199,7 +199,7 @@ def _connect(
     alarms = PromptAlarms(database, slots, log.note_now)
     prompts = ActivePrompts(promoted, database, slots, metrics, alarms, holder=holder)
     key = assignment_key(settings.master_key)
-    arms = Arms(promoted, database, key=key, hashed=vault.subject_hash)
+    arms = Arms(promoted, database, key=key, hashed=vault.subject_hash, metrics=metrics, note=log.note_now)
 
     def count(use_case: str, outcome: Outcome) -> None:
         metrics.insights.labels(use_case if use_case in policies else "unknown", outcome).inc()

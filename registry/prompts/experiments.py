@@ -118,6 +118,15 @@ def running_experiments(database: Database, prompt_name: str | None = None) -> t
     return _readable(database, chosen if prompt_name is None else chosen.where(table.c.prompt_name == prompt_name))
 
 
+def unended_experiments(database: Database) -> tuple[Experiment | UnreadableExperiment, ...]:
+    """What has not ended, readable or not.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    return _read(database, select(table).where(table.c.status != ENDED))
+
+
 def list_experiments(database: Database, prompt_name: str | None = None) -> tuple[Experiment, ...]:
     """Experiments, newest first, at most LIST_MAX; of one prompt when named. A row that cannot be read is left out.
 

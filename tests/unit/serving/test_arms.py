@@ -8,15 +8,19 @@ from fakes.experiment_stage import MODEL, POLICY, design_of
 from fakes.fake_serving import prompt_version, prove
 from sqlalchemy import select, update
 
+from registry.alarms import CLOSED, OPENED, open_alarms
+from registry.audit.log import LogUnavailable
 from registry.database import DatabaseUnavailable
 from registry.insights import Question
 from registry.prompts.experiment_lifecycle import Experiments
-from registry.prompts.experiments import Experiment
+from registry.prompts.experiments import Experiment, unreadable_experiments
 from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.prompts.promotion import Promoter
 from registry.prompts.promotion_records import revoke_promotions, valid_promotions
 from registry.schema import experiments, insights, promotions
 from serving import arms
+from serving.experiment_alarms import UNREADABLE
+from serving.metrics import EXPERIMENT_LIVE
 
 ONE, TWO = prompt_version(1), prompt_version(2, "Answer briefly.")
 SUBJECTS = [f"person-{number}" for number in range(24)]
@@ -260,12 +264,63 @@ async def test_an_arm_whose_row_cannot_be_read_serves_nobody(running: Any, table
     assert set((await arms_of(running, SUBJECTS[:4])).values()) == {None}
 
 
+async def test_an_experiment_that_cannot_be_read_opens_an_alarm_until_it_is_ended(running: Any) -> None:
+    """Once, in the registry and in the audit log; production answers all the while."""
+    database, log = running.services.database, running.services.log
+    with database.write() as connection:
+        connection.execute(update(experiments).values(design="{}"))
+    for _ in range(2):
+        await running.services.arms.refresh()
+    (alarm,) = open_alarms(database, UNREADABLE)
+    assert (alarm.subject, alarm.severity, alarm.details["prompt"]) == (running.experiment.id, "ticket", "insights")
+    assert (await running.ask(subject="ada")).json()["prompt"]["alias"] == "production"
+    (row,) = unreadable_experiments(database)
+    Experiments(database, log.note_now).end_unreadable(row, {"outcome": "stopped"}, "ada")
+    await running.services.arms.refresh()
+    assert open_alarms(database, UNREADABLE) == ()
+    assert [entry["kind"] for entry in running.audit(OPENED, CLOSED)] == [OPENED, CLOSED]
+
+
+async def test_an_alarm_that_cannot_be_noted_is_opened_later(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on without its audit entry, and the next look tries again."""
+    with running.services.database.write() as connection:
+        connection.execute(update(experiments).values(design="{}"))
+
+    def away(*_: Any) -> None:
+        raise LogUnavailable("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running.services.arms._alarms, "_note", away)
+        await look_once(running)
+    assert open_alarms(running.services.database, UNREADABLE) == ()
+    await look_once(running)
+    assert len(open_alarms(running.services.database, UNREADABLE)) == 1
+
+
+def live_arms(api: Any) -> list[str]:
+    """What /metrics says about experiments."""
+    return [line for line in api.services.metrics.render().decode().split("\n") if line.startswith(EXPERIMENT_LIVE)]
+
+
+async def test_metrics_name_the_arms_while_they_serve(running: Any) -> None:
+    """One line an arm, and none once it is over."""
+    experiment = running.experiment.id
+    lines = [f'{EXPERIMENT_LIVE}{{arm="{arm}",experiment="{experiment}"}} 1.0' for arm in ("control", "v2")]
+    assert live_arms(running) == lines
+    Experiments(running.services.database, running.services.log.note_now).end(
+        running.experiment, {"outcome": "stopped"}, "ada"
+    )
+    await running.services.arms.refresh()
+    assert live_arms(running) == []
+
+
 async def test_a_loop_that_dies_leaves_no_arm(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody watches any more may be revoked: everybody gets production."""
 
     def broken(*_: Any) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr(arms, "running_experiments", broken)
+    monkeypatch.setattr(arms, "unended_experiments", broken)
     await look_once(running)
+    assert live_arms(running) == []
     assert set((await arms_of(running, SUBJECTS[:4])).values()) == {None}
