@@ -5,6 +5,7 @@ starts by taking the write lock, so that what it reads stays true until it commi
 (read committed): what a decision rests on belongs into the statement itself, or is locked with `FOR UPDATE`.
 """
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Generator, Mapping, Sequence
@@ -169,6 +170,17 @@ def upsert(connection: Connection, table: Table, values: Mapping[str, Any]) -> N
     statement = dialect_insert(connection, table).values(**values)
     changed = {name: statement.excluded[name] for name in values if name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def take_turns(connection: Connection, *about: str) -> None:
+    """Wait until nobody else writes about the same thing, and keep others waiting until this write commits.
+
+    For writes that number or time what they add after what is there. On SQLite every write is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        digest = hashlib.sha256("\0".join(about).encode()).digest()
+        lock = {"key": int.from_bytes(digest[:8], "big", signed=True)}
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), lock)
 
 
 def _parse(url: str) -> URL:

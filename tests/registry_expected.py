@@ -113,8 +113,9 @@ class Expected:
             return "missing"
         return self.promote(step, earlier.version) if version.content == earlier.content else "refused"
 
-    def evaluate(self, prompt: str, version: int, model: str, *, passed: bool, against: str) -> Outcome:
-        """An evaluation against what serves, or against nothing."""
+    def evaluate(self, prompt: str, version: int, model: str, *, passed: bool, against: str, rows: int) -> Outcome:
+        """An evaluation against what serves, or against nothing; which rows were asked makes no difference."""
+        del rows
         rival = self.registry.production(prompt) if against == PRODUCTION else None
         return self.registry.evaluate(prompt, version, model, passed=passed, against=rival)
 

@@ -75,7 +75,7 @@ class Prompt:
     rulings: dict[tuple[int, str], Ruling] = field(default_factory=dict[tuple[int, str], Ruling])
     """By content and model."""
     failures: dict[tuple[int, str, int | None], int] = field(default_factory=dict[tuple[int, str, int | None], int])
-    """By content, model and opponent: id of the newest ruling that failed."""
+    """By content, model and opponent: id of the newest ruling that failed, on whatever rows."""
     words: dict[tuple[int, str], tuple[bool, int]] = field(default_factory=dict[tuple[int, str], tuple[bool, int]])
     """By content and person: whether their newest word is yes, and its id."""
     waivers: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict[tuple[int, str], tuple[float, int]])
@@ -247,11 +247,20 @@ class RegistryModel:
             and ruling.passed
             and self.now - ruling.at <= RULING_DAYS * DAY
             and rival in {None, ruling.against}
-            and self._lifted(about, content, about.failures.get((content, model, ruling.against)))
+            and self._lifted(about, content, self._failed(about, content, model, rival))
         }
 
+    def _failed(self, about: Prompt, content: int, model: str, rival: int | None) -> int | None:
+        """The newest ruling that failed: against today's rival, or nothing; with no rival, against anything."""
+        failed = [
+            ruling
+            for (said, by, against), ruling in about.failures.items()
+            if (said, by) == (content, model) and (rival is None or against in {None, rival})
+        ]
+        return max(failed, default=None)
+
     def _lifted(self, about: Prompt, content: int, failure: int | None) -> bool:
-        """Whether nothing failed in the same way before, or enough people who did not write it approved since."""
+        """Whether nothing failed before, or enough people who did not write it approved since."""
         wrote = about.authors(content)
         since = [
             who

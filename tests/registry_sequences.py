@@ -138,6 +138,7 @@ class _Author:
     def _evaluation(self, prompt: str, version: int, *, passed: bool, against: str) -> Step:
         model = self._chance.choice(MODELS)
         arguments = {"prompt": prompt, "version": version, "model": model, "passed": passed, "against": against}
+        arguments["rows"] = self._chance.choice([1, 2])
         return Step("evaluate", arguments)
 
     def _new(self, prompt: str) -> list[Step]:

@@ -16,6 +16,7 @@ from registry.errors import AssayError, JsonValue, NotFound, Unavailable
 from registry.prompts import revocation
 from registry.prompts.alias_move import promote
 from registry.prompts.approvals import APPROVAL, WAIVER, Word, record_word, require_not_author
+from registry.prompts.evaluations import DATASET_SHA256
 from registry.prompts.evidence import AGAINST, record_evidence
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.promoted import PromotedPrompts
@@ -125,7 +126,7 @@ class RegistryWorld:
         """As the command line does."""
         self.serving.run(self._rollback(prompt, who))
 
-    def evaluate(self, prompt: str, version: int, model: str, *, passed: bool, against: str) -> None:
+    def evaluate(self, prompt: str, version: int, model: str, *, passed: bool, against: str, rows: int) -> None:
         """Keep what an evaluation found."""
         found = self._fetch(prompt, version)
         now_ms = int(self.clock() * 1000)
@@ -139,7 +140,11 @@ class RegistryWorld:
             provider="test",
             model=model,
             verdict="PASS" if passed else "FAIL",
-            details={AGAINST: last.content_hash if last and against == PRODUCTION else None},
+            details={
+                AGAINST: last.content_hash if last and against == PRODUCTION else None,
+                DATASET_SHA256: f"{rows}" * 64,
+            },
+            dataset="questions",
             clock=self.clock,
         )
 

@@ -67,8 +67,8 @@ def authors_of(database: Database, prompt_name: str, content_hash: str) -> Autho
     """
     same = (prompt_hashes.c.name == prompt_name) & (prompt_hashes.c.content_hash == content_hash)
     with database.read() as connection:
-        found = connection.scalars(select(prompt_hashes.c.author).where(same)).all()
-    known = sorted({author for author in found if author})
+        found = connection.scalars(select(prompt_hashes.c.author).where(same).distinct()).all()
+    known = sorted(author for author in found if author)
     return Authors(known=tuple(known), complete=bool(found) and all(found))
 
 

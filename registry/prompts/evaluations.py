@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from registry.prompts.approvals import APPROVAL, APPROVERS_OF_UNKNOWN, newest_words, person, said_by
 from registry.prompts.case import Case, evidence_of, reason_of
-from registry.prompts.evidence import AGAINST, Evidence
+from registry.prompts.evidence import AGAINST, EVIDENCE_MAX, Evidence
 from registry.prompts.policy import Requirement
 from registry.prompts.promotion_records import ServingModel
 
@@ -55,6 +55,9 @@ def contradicted(requirement: Requirement, case: Case, model: ServingModel, what
 
     Where the policy names a dataset, only evaluations on it are heard.
     """
+    failed = sum(each.kind == EVALUATION and each.verdict == "FAIL" for each in case.evidence)
+    if failed >= EVIDENCE_MAX:
+        yield f"{failed} evaluations or more say FAIL, and no more are looked at; improve the prompt and push it again"
     heard = [each for each in _on_data(requirement, case, model) if each.verdict in {"PASS", "FAIL"}]
     newest: dict[str | None, Evidence] = {}
     for each in heard:
@@ -69,7 +72,7 @@ def contradicted(requirement: Requirement, case: Case, model: ServingModel, what
         elif any(_stands(failure, ruling, case) for failure in heard):
             people = "somebody who did not write it" if case.authors.complete else "two people"
             yield (
-                f"an earlier {what} on the same data ({dataset!r}) says FAIL, and measuring again does not undo it; "
+                f"an earlier {what} on dataset {dataset!r} says FAIL, and measuring again does not undo it; "
                 f"improve the prompt and push it again, or have {people} read it and then run "
                 f"`assay prompts approve {about.name} {about.version}`"
             )
@@ -82,12 +85,14 @@ def _on_data(requirement: Requirement, case: Case, model: ServingModel) -> Itera
             yield found
 
 
-def _stands(failure: Evidence, passed: Evidence, case: Case) -> bool:
-    """Whether an earlier FAIL outweighs a PASS: same rows and opponent, not resumed, and nobody approved since."""
-    if failure.verdict != "FAIL" or failure.created_ms >= passed.created_ms or _measured(failure) != _measured(passed):
+def _stands(failure: Evidence, ruling: Evidence, case: Case) -> bool:
+    """Whether a FAIL outweighs the PASS that rules on its dataset: same opponent, not resumed, nobody approved since.
+
+    Whatever the rows: who measures may change them. Correcting them takes somebody else's word, or the policy's hash.
+    """
+    if failure.verdict != "FAIL" or failure.dataset != ruling.dataset:
         return False
-    resumed = passed.details.get(ID)
-    if resumed is not None and resumed == failure.details.get(ID):
+    if not _same_opponent(failure, ruling, case) or _was_resumed(failure, ruling):
         return False
     wrote = {person(author) for author in case.authors.known}
     approved = [
@@ -98,6 +103,16 @@ def _stands(failure: Evidence, passed: Evidence, case: Case) -> bool:
     return len(approved) < (1 if case.authors.complete else APPROVERS_OF_UNKNOWN)
 
 
-def _measured(found: Evidence) -> tuple[object, object]:
-    """On what, and against what; evidence without a hash is taken for the same as other such evidence."""
-    return found.details.get(DATASET_SHA256), found.details.get(AGAINST)
+def _same_opponent(failure: Evidence, ruling: Evidence, case: Case) -> bool:
+    """Whether the PASS answers the FAIL: floors alone are in every evaluation, and what nobody asks for is a choice."""
+    free = case.production is None or case.production.content_hash == case.version.content_hash
+    return free or failure.details.get(AGAINST) in (None, ruling.details.get(AGAINST))
+
+
+def _was_resumed(failure: Evidence, ruling: Evidence) -> bool:
+    """Whether the PASS is the same evaluation, gone on with where the FAIL had left questions."""
+    names = (ID, DATASET_SHA256, AGAINST)
+    same = [failure.details.get(name) for name in names] == [ruling.details.get(name) for name in names]
+    before, after = failure.details.get(QUESTIONS), ruling.details.get(QUESTIONS)
+    more = isinstance(before, int) and isinstance(after, int) and before < after
+    return same and more and failure.details.get(ID) is not None

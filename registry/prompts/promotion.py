@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 
-from registry.database import Database
+from registry.database import Database, DatabaseUnavailable
 from registry.errors import InvalidInput, JsonValue, Refused
 from registry.prompts.approvals import APPROVAL, WAIVER, authors_of
 from registry.prompts.case import Case, Production
@@ -173,6 +173,9 @@ class Promoter:
             written = write_promotion(self.database, allowed, repeats)
         except PromotionEnded as ended:  # revoked between the decision and now
             raise self._refused(wanted, policy, decision) from ended
+        except DatabaseUnavailable:  # the log must not go on saying that it was let through
+            self._note("prompt.promotion-failed", _body(allowed) | {"promotion": allowed.id})
+            raise
         self._fresh.append(written.id)
         return written
 

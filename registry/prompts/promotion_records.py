@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, exists, func, or_, select, update
 
-from registry.database import Database, upsert
+from registry.database import Database, take_turns, upsert
 from registry.errors import Conflict
 from registry.schema import promotions
 from registry.schema import serving_models as chain
@@ -97,6 +97,7 @@ def write_promotion(database: Database, record: Promotion, repeats: str | None =
     here = (promotions.c.prompt_name == record.prompt_name) & (promotions.c.alias == record.alias)
     standing = (promotions.c.id == repeats) & promotions.c.revoked_ms.is_(None)
     with database.write() as connection:
+        take_turns(connection, "promotions", record.prompt_name, record.alias)
         # Locked: a revocation comes before, and then there is none to repeat, or after, and then it finds both.
         locked = select(promotions.c.id).where(standing).with_for_update()
         if repeats is not None and connection.scalar(locked) is None:
@@ -199,8 +200,10 @@ def last_of_each_content(database: Database, name: str, alias: str, now_ms: int)
     return tuple(sorted(found.values(), key=lambda record: (record.created_ms, record.id), reverse=True))
 
 
-def promotions_of(database: Database, name: str, version: int, now_ms: int) -> tuple[Promotion, ...]:
+def promotions_of(database: Database, name: str, version: int, now_ms: int | None) -> tuple[Promotion, ...]:
     """Unrevoked, unexpired records of a version's content in every place, newest first; also of an equal version.
+
+    With None for the time those that ended, too.
 
     Raises:
         DatabaseUnavailable: the database does not answer.
@@ -260,10 +263,11 @@ def _valid(name: str, alias: str, now_ms: int) -> ColumnElement[bool]:
     return (promotions.c.prompt_name == name) & (promotions.c.alias == alias) & _living(now_ms)
 
 
-def _of_content(name: str, version: int, now_ms: int) -> ColumnElement[bool]:
+def _of_content(name: str, version: int, now_ms: int | None) -> ColumnElement[bool]:
     of_version = (promotions.c.prompt_name == name) & (promotions.c.prompt_version == version)
     contents = select(promotions.c.content_hash).where(of_version)
-    return (promotions.c.prompt_name == name) & promotions.c.content_hash.in_(contents) & _living(now_ms)
+    of_content = (promotions.c.prompt_name == name) & promotions.c.content_hash.in_(contents)
+    return of_content if now_ms is None else of_content & _living(now_ms)
 
 
 def _living(now_ms: int) -> ColumnElement[bool]:

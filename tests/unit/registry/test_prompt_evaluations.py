@@ -6,12 +6,14 @@ import pytest
 from fakes.fake_clock import FakeClock
 from fakes.promotion_stage import EXTRACTIVE, POLICY, PromotionStage, version, version_number
 from pydantic import ValidationError
+from sqlalchemy import update
 
 from registry.database import Database
 from registry.prompts.evaluations import newest_evaluation
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promotion import case_of
 from registry.prompts.verdicts import waiting
+from registry.schema import evidence
 
 SHA = "a" * 64
 
@@ -89,17 +91,63 @@ def test_measuring_again_does_not_undo_a_fail(stage: PromotionStage, against: st
 
 
 def test_a_resumed_run_may_pass(stage: PromotionStage) -> None:
-    """The same evaluation, gone on with, is one measurement."""
-    measured(stage, "FAIL", evaluation="one")
-    measured(stage, evaluation="one")
+    """The same evaluation, gone on with where questions were left, is one measurement."""
+    measured(stage, "FAIL", evaluation="one", questions=80)
+    measured(stage, evaluation="one", questions=85)
     assert missing(stage) == ""
 
 
-def test_other_rows_or_another_opponent_are_another_measurement(stage: PromotionStage) -> None:
-    """A dataset that grew is asked anew."""
+@pytest.mark.parametrize(
+    "change", [{"questions": 85}, {"dataset_sha256": "b" * 64}, {"against_content": "c" * 64}, {"questions": None}]
+)
+def test_what_was_asked_anew_was_not_resumed(stage: PromotionStage, change: dict[str, Any]) -> None:
+    """Under the same id, too: with nothing left to ask, or other rows, or another opponent, it is a new measurement."""
+    measured(stage, "FAIL", evaluation="one", questions=85)
+    details: dict[str, Any] = {"evaluation": "one", "questions": 86} | change
+    measured(stage, **details)
+    assert "says FAIL" in missing(stage)
+
+
+def test_other_rows_under_the_same_name_undo_no_fail(stage: PromotionStage) -> None:
+    """Whoever measures may change the rows: correcting them takes somebody else's word, or the policy's hash."""
     measured(stage, "FAIL", evaluation="one")
     measured(stage, evaluation="two", dataset_sha256="b" * 64)
+    assert "an earlier evaluation with extractive extractive-1 on dataset 'sample' says FAIL" in missing(stage)
+    assert missing(stage, dataset="sample", dataset_sha256="b" * 64) == ""
+    stage.approves(version(), "bob")
     assert missing(stage) == ""
+
+
+def test_another_opponent_is_another_measurement(stage: PromotionStage) -> None:
+    """Who lost against what was in production then may win against what is there now, but no floor is undone so."""
+    first, second = version_number(2), version_number(3)
+    stage.evaluated(first, dataset="sample")
+    stage.promoter.let_through(policy(), first, [EXTRACTIVE], "ada")
+    stage.evaluated(version(), verdict="FAIL", dataset="sample", against=first)
+    stage.evaluated(second, dataset="sample", against=first)
+    stage.promoter.let_through(policy(), second, [EXTRACTIVE], "ada")
+    stage.evaluated(version(), dataset="sample", against=second)
+    assert missing(stage) == ""
+    stage.evaluated(version(), verdict="FAIL", dataset="sample")
+    stage.evaluated(version(), dataset="sample", against=second)
+    assert "says FAIL" in missing(stage)
+
+
+@pytest.mark.parametrize("against", [None, "c" * 64, "d" * 64])
+def test_a_first_version_cannot_choose_its_opponent(stage: PromotionStage, against: str | None) -> None:
+    """While nothing is in production, a FAIL stands whatever weak version the next run is compared with."""
+    measured(stage, "FAIL", against_content=against)
+    measured(stage, against_content="e" * 64)
+    assert "says FAIL" in missing(stage)
+
+
+def test_a_fail_of_the_same_moment_stands(stage: PromotionStage) -> None:
+    """Two machines may store their evidence within one tick of the clock; the FAIL is heard whichever comes first."""
+    measured(stage, "FAIL")
+    measured(stage)
+    with stage.database.write() as connection:
+        connection.execute(update(evidence).values(created_ms=1))
+    assert "says FAIL" in missing(stage)
 
 
 def test_somebody_else_s_later_approval_lifts_a_fail(stage: PromotionStage) -> None:

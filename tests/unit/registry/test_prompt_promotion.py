@@ -7,7 +7,7 @@ import pytest
 from fakes.fake_clock import FakeClock
 from fakes.promotion_stage import CLAUDE, EXTRACTIVE, POLICY, PromotionStage, version, version_number
 
-from registry.database import Database
+from registry.database import Database, DatabaseUnavailable
 from registry.errors import InvalidInput
 from registry.prompts.decision import NOBODY_SERVES
 from registry.prompts.evidence import evidence_for
@@ -229,6 +229,19 @@ def test_a_record_is_taken_back_by_its_writer_only(stage: PromotionStage) -> Non
     stage.promoter.take_back(record)
     stage.promoter.take_back(record)
     assert stage.revoked() == [True]
+    assert kinds(stage) == ["prompt.promotion", "prompt.promotion-failed"]
+
+
+def test_a_record_that_could_not_be_stored_is_noted(stage: PromotionStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log said before that the version was let through; it must not be the last word."""
+
+    def away(*_: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    stage.evaluated(version())
+    monkeypatch.setattr("registry.prompts.promotion.write_promotion", away)
+    with pytest.raises(DatabaseUnavailable):
+        stage.let_through(version())
     assert kinds(stage) == ["prompt.promotion", "prompt.promotion-failed"]
 
 
