@@ -80,8 +80,8 @@ async def prepare(
         InvalidInput: no rows fit, or a row has no tenant and none is given.
         NotFound: no such dataset, tenant, prompt or policy.
     """
-    if order.resume and not re.fullmatch(r"[0-9a-f]{12}", order.resume):
-        raise InvalidInput(f"{order.resume!r} is no id of an evaluation; it has twelve digits 0-9 a-f")
+    if order.resume is not None:
+        _require_begun(order.resume, home)
     dataset = Datasets(home).get(order.dataset)
     groups = _groups(dataset, order)
     for tenant, _ in groups:
@@ -102,6 +102,17 @@ async def prepare(
         baseline=await _baseline(order, services, candidate, policy.alias),
         policy=policy,
     )
+
+
+def _require_begun(evaluation: str, home: Path) -> None:
+    """Refuse an id whose answers are not here: asking everything anew is another evaluation, and counts as one."""
+    if not re.fullmatch(r"[0-9a-f]{12}", evaluation):
+        raise InvalidInput(f"{evaluation!r} is no id of an evaluation; it has twelve digits 0-9 a-f")
+    if not (home / "evaluations" / evaluation).is_dir():
+        raise InvalidInput(
+            f"there is nothing of evaluation {evaluation!r} in {str(home)!r}; resume it where it was begun, or "
+            "evaluate anew, without --resume"
+        )
 
 
 def _groups(dataset: Dataset, order: Order) -> tuple[tuple[str, tuple[GroundTruthRow, ...]], ...]:

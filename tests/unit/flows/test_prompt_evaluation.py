@@ -1,11 +1,10 @@
 """From ground truth to evidence, with a stand-in for serving and for MLflow."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes.fake_evaluation import FakeRuns, FakeServices
 from fakes.fake_insights import FakeTarget, fake_insight
 from fakes.fake_serving import prompt_version, prove
 
@@ -16,11 +15,9 @@ from flows.prompt_evaluation import Order, answer, prepare
 from registry.database import Database
 from registry.datasets import Datasets, GroundTruthRow
 from registry.errors import InvalidInput, NotFound, Unavailable
-from registry.insights import Insight, Passage
+from registry.insights import Insight
 from registry.prompts.evidence import evidence_for
 from registry.prompts.promoted import PromptTampered
-from registry.prompts.versions import PromotedVersion, PromptNotFound
-from registry.runs import LoggedRun, RunReport
 
 POLICY = """
 use_case: insights
@@ -28,68 +25,6 @@ prompt: insights
 requires: [{kind: evaluation, floors: {answer_right: 0.5}}]
 """
 FIRST, SECOND = prompt_version(1), prompt_version(2, "Answer well.")
-
-
-@dataclass
-class FakeServices:
-    """What `flows.wiring` would give: prompts by reference, one target a version, one document."""
-
-    database: Database
-    home: Path
-    prompts: dict[str, PromotedVersion]
-    targets: dict[int, FakeTarget]
-    asked: list[tuple[int, str]] = field(default_factory=list)
-    evaluations: int = 0
-    gone: str = "nobody"
-    """A tenant that is not there."""
-
-    def new_id(self) -> str:
-        """000000000001, 000000000002, ..."""
-        self.evaluations += 1
-        return f"{self.evaluations:012}"
-
-    @property
-    def services(self) -> Any:
-        """The parts behind it that evaluation looks at."""
-        return SimpleNamespace(
-            settings=SimpleNamespace(policies=self.home / "policies", home=self.home), database=self.database
-        )
-
-    async def prompt(self, reference: str) -> PromotedVersion:
-        """The version of that name."""
-        if reference not in self.prompts:
-            raise PromptNotFound(reference)
-        return self.prompts[reference]
-
-    async def require_tenant(self, tenant: str) -> None:
-        """All tenants are there but one."""
-        if tenant == self.gone:
-            raise NotFound(f"there is no tenant {tenant!r}")
-
-    def target(self, version: PromotedVersion, tenant: str) -> FakeTarget:
-        """The version's target, noting for whom."""
-        self.asked.append((version.version, tenant))
-        return self.targets[version.version]
-
-    def passages_of(self, tenant: str) -> Any:
-        """One passage for each tenant's document."""
-
-        async def passages(document: str) -> list[Passage]:
-            return [Passage(id=f"{tenant}-p", document=document, score=0, text="There were 12 boxes.")]
-
-        return passages
-
-
-class FakeRuns:
-    """Takes runs and keeps them."""
-
-    def __init__(self) -> None:
-        self.reports: list[RunReport] = []
-
-    def log(self, report: RunReport) -> LoggedRun:
-        """Keep it."""
-        self.reports.append(report)
-        return LoggedRun(id="run-1", url="http://mlflow/run-1")
 
 
 def right(question: str) -> Insight:
@@ -288,13 +223,14 @@ async def test_a_dead_target_stops_it(services: FakeServices, monkeypatch: pytes
     [
         ({"tenant": "gamma"}, "no row"),
         ({"resume": "../../etc"}, "no id"),
+        ({"resume": "000000000007"}, "resume it where it was begun, or evaluate anew"),
         ({"dataset": "anyone"}, "--tenant"),
     ],
 )
 async def test_an_order_that_cannot_be_filled_is_refused(
     services: FakeServices, order: dict[str, str], message: str
 ) -> None:
-    """Nothing to ask, a strange id or rows of nobody: the error says what to change."""
+    """Nothing to ask, a strange id, one without its answers, or rows of nobody: the error says what to change."""
     Datasets(services.home).add("anyone", [GroundTruthRow(id="q", question="?", split="test")])
     with pytest.raises(InvalidInput, match=message):
         await evaluate(services, FakeRuns(), **order)
