@@ -12,6 +12,7 @@ from monitoring.prompt_performance import FIGURES, Performance, by_day, by_versi
 from registry.database import Database
 from registry.errors import JsonValue
 from registry.prompt_outcomes import newest_evaluations, read_outcomes
+from registry.prompts.evaluations import QUESTIONS
 from registry.prompts.evidence import Evidence
 from registry.rollups import DAY_MS
 
@@ -91,9 +92,8 @@ def shown(figure: Estimate | None) -> str:
 
 def quality(report: VersionReport) -> str:
     """The newest evaluations for people."""
-    verdicts = ((f"{each.verdict} with {each.provider} {each.model}", quality_of(each)) for each in report.evaluations)
     return "; ".join(
-        verdict if figure is None else f"{verdict}, {QUALITY} {shown(figure)}" for verdict, figure in verdicts
+        f"{each.verdict} with {each.provider} {each.model}{_quality(quality_of(each))}" for each in report.evaluations
     )
 
 
@@ -109,7 +109,9 @@ def quality_of(evaluation: Evidence) -> Estimate | None:
         case [int() | float() as low, int() | float() as high, int() as n]:
             return Estimate(value=value, low=low, high=high, n=n)
         case _:  # evidence that was made before intervals were stored
-            return Estimate(value=value, low=-math.inf, high=math.inf, n=0)
+            asked = details.get(QUESTIONS)
+            n = asked if isinstance(asked, int) and not isinstance(asked, bool) else 0
+            return Estimate(value=value, low=-math.inf, high=math.inf, n=n)
 
 
 def markdown(reports: Sequence[VersionReport], days: int = DAYS) -> str:
@@ -129,6 +131,14 @@ def markdown(reports: Sequence[VersionReport], days: int = DAYS) -> str:
 def day_of(line: Performance) -> str:
     """The first day of a line, e.g. 2026-11-23."""
     return datetime.fromtimestamp(line.from_ms / 1000, UTC).date().isoformat()
+
+
+def _quality(figure: Estimate | None) -> str:
+    """The share of right answers with its interval and its n, as far as they were recorded."""
+    if figure is None:
+        return ""
+    value = shown(figure) if math.isfinite(figure.low) or math.isfinite(figure.high) else _number(figure.value)
+    return f", {QUALITY} {value}{f', n {figure.n}' if figure.n else ''}"
 
 
 def _row(name: str, each: Estimate) -> str:

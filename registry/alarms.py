@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import select, update
 
@@ -111,7 +111,17 @@ def open_alarms(database: Database, *kinds: str) -> tuple[Alarm, ...]:
     with database.read() as connection:
         newest = chosen.order_by(table.c.opened_ms.desc(), table.c.id).limit(OPEN_MAX)
         rows = connection.execute(newest).mappings().all()
-    return tuple(Alarm(**{**row, "details": json.loads(row["details"])}) for row in rows)
+    found: list[dict[str, Any]] = [{**row, "details": _details(row["details"])} for row in rows]
+    return tuple(Alarm(**row) for row in found)
+
+
+def _details(text: str) -> dict[str, JsonValue]:
+    """What an alarm rests on; nothing where somebody edited it so that it cannot be read: the alarm stays one."""
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, JsonValue]", found) if isinstance(found, dict) else {}
 
 
 def _noted(alarm: Alarm) -> dict[str, JsonValue]:

@@ -11,10 +11,14 @@ from registry.database import Database
 from registry.errors import AssayError
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.signals import read_signal
-from serving.active_prompt import LOCKED, ActivePrompts
+from serving.active_prompt import LOCKED, ActivePrompt, ActivePrompts
+from serving.prompt_alarms import UNPROVEN
 from serving.providers.chain import Link
+from serving.second_lock import Slot
 
 PROBE_S_MAX = 2.0
+NAMED_MAX = 3
+"""Aliases that a report names."""
 KEPT_S = 1.0
 """Reports are kept this long: whoever asks often costs the dependencies nothing."""
 
@@ -41,7 +45,6 @@ class Report:
 Probe = Callable[[], Awaitable[Health]]
 
 _MUTE = "no provider of the chain has evidence for"
-_NOT_FOLLOWED = "an alias points at what may not serve; what was let through before serves"
 _UNUSABLE = "a promoted version cannot be used; the one before it serves"
 
 
@@ -88,7 +91,9 @@ def prompt_probe(prompts: ActivePrompts, links: Sequence[Link]) -> Probe:
     """Down when nothing can be answered: MLflow is away, or no provider may; degraded when an alias is not followed."""
 
     async def probe() -> Health:
-        states = prompts.states().values()
+        slots = prompts.states()
+        states = slots.values()
+        locked = {slot: state for slot, state in slots.items() if state.trouble in LOCKED}
         served = [state.serving for state in states if state.serving is not None]
         mute = [each for each in served if not any(each.may_answer(link.name, link.model) for link in links)]
         away = any(state.trouble == "mlflow-unavailable" for state in states)
@@ -96,7 +101,7 @@ def prompt_probe(prompts: ActivePrompts, links: Sequence[Link]) -> Probe:
             (away and len(served) < len(states), "down", "MLflow does not answer and no promoted prompt was kept"),
             (mute and len(mute) == len(states), "down", f"{_MUTE} the prompts that serve; see `assay doctor`"),
             (away, "degraded", "MLflow does not answer; what was last let through serves"),
-            (any(state.trouble in LOCKED for state in states), "degraded", _NOT_FOLLOWED),
+            (locked, "degraded", _not_followed(locked)),
             (len(served) < len(states), "degraded", "a use case has no promoted prompt version"),
             (mute, "degraded", f"{_MUTE} one of the prompts that serve; see `assay doctor`"),
             (any(state.freshness == "stale" for state in states), "degraded", _UNUSABLE),
@@ -118,6 +123,19 @@ def provider_probe(links: Sequence[Link]) -> Probe:
         return Health("ok")
 
     return probe
+
+
+def _not_followed(locked: Mapping[Slot, ActivePrompt]) -> str:
+    """Which aliases point at what may not serve, and what serves instead: the alarm that is open about them."""
+    told = [_locked(slot, state) for slot, state in list(locked.items())[:NAMED_MAX]]
+    more = [f"and {len(locked) - NAMED_MAX} more"] if len(locked) > NAMED_MAX else []
+    return f"alarm {UNPROVEN}: {'; '.join(told + more)}"
+
+
+def _locked(slot: Slot, state: ActivePrompt) -> str:
+    points = f"points at version {state.wanted.version}, which" if state.wanted else "points at what"
+    serves = f"version {state.version.version}" if state.version else "nothing"
+    return f"{'@'.join(slot)} {points} may not serve ({state.trouble}), {serves} serves"
 
 
 async def _bounded(probe: Probe) -> Health:

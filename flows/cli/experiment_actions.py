@@ -11,7 +11,7 @@ import typer
 from evaluation import comparison
 from flows.cli import console
 from flows.cli.experiment_options import design
-from flows.cli.prompt_actions import open_mlflow, policy_about, who
+from flows.cli.prompt_actions import open_mlflow, policies_about, policy_about, who
 from flows.cli.recorded import open_registry
 from flows.experiment_analysis import DAY_MS, Assessment, assess
 from flows.experiment_looks import look_at
@@ -40,7 +40,12 @@ from registry.prompts.versions import PromotedVersion, PromptSource
 from serving.settings import ServingSettings
 
 DAYS_LOOKED_BACK = 28
-REASON_CHARS_MAX = 1_000
+UNITS_MAX = 1_000_000
+"""Of an arm, as in `Design.planned`."""
+EFFECT_MIN = 1e-6
+"""In spreads; anything smaller is out of reach, and of what floating-point numbers can divide by."""
+PLANNED_WITHIN = {"--days": (0.01, 36_500.0), "--share": (1e-6, 1.0), "--units-per-day": (0.001, 1e12)}
+"""Anything else is a mistake in the numbers."""
 SHOWN_MAX = 10
 """Newest experiments that `status` shows."""
 
@@ -79,16 +84,22 @@ def plan_for(name: str, wish: Wish) -> dict[str, JsonValue]:
     """How long it takes and what can be found.
 
     Raises:
-        InvalidInput: a number out of its range, or nothing is known of the metric.
+        UseCaseNotFound: no policy names the prompt, so nobody could start it.
+        InvalidInput: a number out of its range, nothing is known of the metric, or no experiment is that long.
     """
+    policies_about(name)
     now_ms = int(time.time() * 1000)
     with open_registry() as database:
         known = experience(database, name, wish.metric, now_ms - DAYS_LOOKED_BACK * DAY_MS, now_ms)
     mean, spread, per_day = _expected(name, wish, known)
-    if not 0 < wish.share <= 1:
-        raise InvalidInput(f"a share of the units lies above 0 and at most at 1, not at {wish.share:g}")
+    for option, value in {"--days": wish.days, "--share": wish.share, "--units-per-day": per_day}.items():
+        low, high = PLANNED_WITHIN[option]
+        if not low <= value <= high:
+            raise InvalidInput(f"{option} is at least {low:g} and at most {high:g}, not {value:g}")
     effect = wish.effect * abs(mean) if MEASURES[wish.metric].relative else wish.effect
     part = wish.share / wish.arms
+    if 0 < effect < spread * EFFECT_MIN:
+        raise InvalidInput(f"a difference of {effect:.3g} is too small to be found; look for a larger --effect")
     found = comparison.plan(
         spread=spread,
         effect=effect,
@@ -97,6 +108,13 @@ def plan_for(name: str, wish: Wish) -> dict[str, JsonValue]:
         weights=(part, part),
         alpha=0.05 / (wish.arms - 1),
     )
+    if found.planned[0] > UNITS_MAX:
+        raise InvalidInput(
+            f"a difference of {effect:.3g} takes {found.planned[0]:,} units an arm, and an experiment plans with "
+            f"{UNITS_MAX:,} at most; look for a larger --effect"
+        )
+    if found.days > PLANNED_WITHIN["--days"][1]:
+        raise InvalidInput(f"that takes {found.days:.3g} days; let more units take part, or look for a larger --effect")
     return {
         "prompt": name,
         "metric": wish.metric,
@@ -185,10 +203,7 @@ def stop(experiment_id: str, reason: str) -> dict[str, JsonValue]:
     Raises:
         ExperimentNotFound: there is none of this id.
         Conflict: it has ended already.
-        InvalidInput: no reason, or one that is too long.
     """
-    if not 0 < len(reason.strip()) <= REASON_CHARS_MAX:
-        raise InvalidInput(f"say why in 1 to {REASON_CHARS_MAX} characters; it stands in the decision record")
     with open_registry() as database, AuditLog.open(FlowSettings().home / "audit", "cli") as log:
         store, by = Experiments(database, log.note_now), who(database)
         about: dict[str, JsonValue] = {"outcome": "stopped", "arm": None, "reason": reason, "by": by}

@@ -1,7 +1,7 @@
 """Reads the options of `assay experiments`: what people type, into the parts of a design."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from registry.errors import InvalidInput
 from registry.prompts.experiment_design import ARMS_MAX, CONTROL, Arm, Design, Guardrail, Metric, Step
@@ -47,7 +47,7 @@ def guardrails(texts: Sequence[str] | None, deciding: Metric) -> tuple[Guardrail
             _made(
                 text,
                 "METRIC:TOLERANCE",
-                lambda n=name, t=tolerance: Guardrail(metric=metric(n), tolerance=float(t or 0)),
+                lambda n=name, t=tolerance: Guardrail(metric=metric(n), tolerance=_number(t or "0")),
             )
         )
     return tuple(read)
@@ -62,7 +62,7 @@ def ramp(texts: Sequence[str] | None) -> tuple[Step, ...]:
     steps: list[Step] = []
     for text in texts or ("0:1",):
         hours, _, share = text.partition(":")
-        steps.append(_made(text, "HOURS:SHARE", lambda h=hours, s=share: Step(after_h=float(h), share=float(s))))
+        steps.append(_made(text, "HOURS:SHARE", lambda h=hours, s=share: Step(after_h=_number(h), share=_number(s))))
     return tuple(steps)
 
 
@@ -74,7 +74,7 @@ def weights(text: str, arms: int) -> tuple[float, ...]:
     """
     if not text:
         return (1.0,) * arms
-    found = _made(text, "numbers parted by commas", lambda: tuple(float(part) for part in text.split(",")))
+    found = _made(text, "numbers parted by commas", lambda: tuple(_number(part) for part in text.split(",")))
     if len(found) != arms:
         raise InvalidInput(f"{text!r} has {len(found)} weights for {arms} arms; the control comes first")
     return found
@@ -120,12 +120,31 @@ def design(
     )
 
 
+def _number(text: str) -> float:
+    """A number as people write it.
+
+    Raises:
+        ValueError: in our words, not in Python's.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number") from None
+
+
 def _made(text: str, wanted: str, make: Callable[[], T]) -> T:
     """What `make` reads; its complaint as ours."""
     try:
         return make()
-    except ValueError as error:  # of float() and of the records
+    except ValueError as error:  # of a number and of the records
         from pydantic import ValidationError
 
-        reason = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        reason = _first_fault(error.errors(include_url=False)[0]) if isinstance(error, ValidationError) else str(error)
         raise InvalidInput(f"{text!r} is not {wanted}: {reason}") from error
+
+
+def _first_fault(fault: Mapping[str, Any]) -> str:
+    """Which field is wrong and how, e.g. `alpha: should be less than or equal to 0.2`."""
+    place = ".".join(str(part) for part in fault["loc"])
+    said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return f"{place}: {said}" if place else said

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import VERSION_MAX, unicode_text, why
+
 app = typer.Typer(
     name="experiments",
     help="Let versions of a prompt serve side by side, and see which does better.",
@@ -57,7 +59,10 @@ def plan(
 def start(
     name: Name,
     versions: Annotated[
-        list[int], typer.Argument(metavar="VERSION...", help="To compare with production.", show_default=False)
+        list[int],
+        typer.Argument(
+            metavar="VERSION...", help="To compare with production.", min=1, max=VERSION_MAX, show_default=False
+        ),
     ],
     *,
     weights: Annotated[
@@ -115,7 +120,10 @@ def start(
 @app.command()
 def status(
     name: Annotated[
-        str, typer.Argument(help="A prompt or the id of an experiment; all unless told.", show_default=False)
+        str,
+        typer.Argument(
+            help="A prompt or the id of an experiment; all unless told.", callback=unicode_text, show_default=False
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
@@ -132,8 +140,10 @@ def status(
 
 @app.command()
 def stop(
-    experiment: Annotated[str, typer.Argument(metavar="ID", help="Of the experiment.", show_default=False)],
-    reason: Annotated[str, typer.Option(help="Why; it stands in the decision record.")],
+    experiment: Annotated[
+        str, typer.Argument(metavar="ID", help="Of the experiment.", callback=unicode_text, show_default=False)
+    ],
+    reason: Annotated[str, typer.Option(callback=why, help="Why; it stands in the decision record.")],
     as_json: Json = False,
 ) -> None:
     """End an experiment: everybody has the production version again, and no alias moves."""

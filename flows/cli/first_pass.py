@@ -16,7 +16,7 @@ from typing import Any
 from flows.api_client import ApiClient
 from flows.cli.insight_page import print_insight
 from flows.cli.preflight import api_settings
-from flows.cli.prompt_actions import without_ruling
+from flows.cli.prompt_queries import without_ruling
 from flows.settings import FlowSettings
 from infra.local.errors import PlatformError
 from infra.local.home import write_secret

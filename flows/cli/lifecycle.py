@@ -69,17 +69,24 @@ def down(as_json: Json = False) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Show how every part is right now; exit 3 when one is not well."""
+    """Show how every part is right now, and what the API says of itself; exit 3 when a part or dependency is down.
+
+    `degraded`: answers go on, and somebody should look; `assay doctor` says more, and ends with 1.
+    """
     from flows.cli import console
+    from flows.cli.platform_checks import ask_readiness
     from infra.local.settings import LocalSettings
     from infra.local.supervisor import Platform
 
     lines = [line.as_dict() for line in Platform(LocalSettings()).status()]
+    readiness = ask_readiness()
     if as_json:
-        console.print_json({"parts": lines})
+        told = {"status": readiness.status, "dependencies": readiness.dependencies}
+        console.print_json({"parts": lines, "readiness": told})
     else:
         _print_status(lines)
-    if any(line["state"] not in {"running", "external"} for line in lines):
+        typer.echo(f"API: {'; '.join((readiness.status, *readiness.troubles))}")
+    if not readiness.answers or any(line["state"] not in {"running", "external"} for line in lines):
         raise typer.Exit(3)
 
 

@@ -1,39 +1,110 @@
-"""What `assay doctor` asks the running platform: can it answer, and may the promoted prompts serve?"""
+"""What `assay doctor` and `assay status` ask the running platform: can it answer, and is something wrong?"""
 
 import asyncio
 from collections.abc import Iterator
-from typing import Literal
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import httpx
 
 from flows.cli.console import when
-from flows.cli.prompt_actions import Standing, standing
+from flows.cli.prompt_queries import Standing, standing
 from flows.settings import FlowSettings
 from infra.local.doctor import Check
+from registry.alarms import OPEN_MAX, Alarm, open_alarms
+from registry.database import open_database
 from registry.errors import AssayError
-from registry.prompts.policy import Policy, load_policy
+from registry.prompts.policy import load_policy
+from serving.prompt_alarms import UNPROVEN
 from serving.settings import ServingSettings
 
 TIMEOUT_S = 5.0
+ALARMS_SHOWN = 20
+"""Newest open alarms that are named."""
+DETAIL_CHARS_MAX = 300
 _STATES: dict[str, Literal["ok", "warning", "failed"]] = {"ok": "ok", "degraded": "warning", "down": "failed"}
 
 
 def platform_checks(settings: ServingSettings) -> list[Check]:
-    """The API's dependencies, and the evidence of every use case's prompt for every model of the chain."""
-    return [*_readiness(), *evidence_checks(settings)]
+    """The API's dependencies, open alarms, and every use case's evidence for every model of the chain."""
+    return [*_readiness_checks(), *alarm_checks(settings), *evidence_checks(settings)]
 
 
-def _readiness() -> list[Check]:
-    url = FlowSettings().api_url
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """What the API's `/readyz` says."""
+
+    status: str
+    """`ready`, `degraded` (answers go on, somebody should look), `not-ready`, or `no-answer`."""
+    dependencies: dict[str, dict[str, str]]
+    """Name → `state` and, where something is wrong, `detail`."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether questions are answered."""
+        return self.status in {"ready", "degraded"}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is not well, a line each."""
+        wrong = {name: found for name, found in self.dependencies.items() if found.get("state") != "ok"}
+        return [f"{name} {found.get('state')}: {found.get('detail', '')}" for name, found in wrong.items()]
+
+
+def ask_readiness() -> Readiness:
+    """What the API at its address says of itself."""
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=TIMEOUT_S).json()
-        dependencies = answer["dependencies"].items()
-    except (httpx.HTTPError, ValueError, KeyError):
-        return [Check(name="readiness", state="warning", message=f"the API at {url} does not answer; run `assay up`")]
+        answer: Any = httpx.get(f"{FlowSettings().api_url}/readyz", timeout=TIMEOUT_S).json()
+        found = answer["dependencies"].items()
+        dependencies = {str(name): {str(key): str(text) for key, text in each.items()} for name, each in found}
+        return Readiness(status=str(answer["status"]), dependencies=dependencies)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):  # or it is no Assay
+        return Readiness(status="no-answer", dependencies={})
+
+
+def _readiness_checks() -> list[Check]:
+    found = ask_readiness()
+    if found.status == "no-answer":
+        message = f"the API at {FlowSettings().api_url} does not answer; run `assay up`"
+        return [Check(name="readiness", state="warning", message=message)]
     return [
-        Check(name=f"api: {name}", state=_STATES.get(found["state"], "failed"), message=found.get("detail") or "ok")
-        for name, found in dependencies
+        Check(
+            name=f"api: {name}", state=_STATES.get(each.get("state", ""), "failed"), message=each.get("detail") or "ok"
+        )
+        for name, each in found.dependencies.items()
     ]
+
+
+def alarm_checks(settings: ServingSettings) -> list[Check]:
+    """Every open alarm of the registry: a page has failed, a ticket is a warning."""
+    try:
+        with closing(open_database(settings.database_url)) as database:
+            found = open_alarms(database)
+    except AssayError as error:
+        return [Check(name="alarms", state="warning", message=error.message)]
+    checks = [
+        Check(
+            name=f"alarm {alarm.kind}",
+            state="failed" if alarm.severity == "page" else "warning",
+            message=f"{alarm.subject} since {when(alarm.opened_ms)}: {_details(alarm)}",
+        )
+        for alarm in found[:ALARMS_SHOWN]
+    ]
+    if len(found) > ALARMS_SHOWN:
+        more = f"and {len(found) - ALARMS_SHOWN}{' or more' if len(found) == OPEN_MAX else ''} older ones are open"
+        checks.append(Check(name="alarms", state="warning", message=more))
+    return checks or [Check(name="alarms", state="ok", message="none is open")]
+
+
+def _details(alarm: Alarm) -> str:
+    """What an alarm rests on, in one line."""
+    told = dict(alarm.details)
+    if alarm.kind == UNPROVEN:
+        reason, version, serving = (told.get(key) for key in ("reason", "version", "serving"))
+        points = "points at what cannot be used" if version is None else f"points at version {version}"
+        return f"the alias {points} ({reason}); {'nothing' if serving is None else f'version {serving}'} serves"
+    return ", ".join(f"{key} {value}" for key, value in told.items())[:DETAIL_CHARS_MAX]
 
 
 def evidence_checks(settings: ServingSettings) -> list[Check]:
@@ -47,19 +118,19 @@ def evidence_checks(settings: ServingSettings) -> list[Check]:
         except AssayError as error:
             checks.append(Check(name=name, state="warning", message=error.message))
             continue
-        checks += [Check(name=name, state=state, message=message) for state, message in _evidence(policy, found)]
+        checks += [Check(name=name, state=state, message=message) for state, message in _evidence(found)]
     return checks
 
 
-def _evidence(policy: Policy, found: Standing) -> Iterator[tuple[Literal["ok", "warning"], str]]:
+def _evidence(found: Standing) -> Iterator[tuple[Literal["ok", "warning"], str]]:
     """What the policy would say today, and who answers with the version now."""
-    decision, record = found.decision, found.record
-    name = found.version.name
+    decision, place = found.decision, found.place
+    record, name = place.record if place.reason is None else None, found.version.name
     label = f"{name}/{found.version.version}"
     promote = f"`assay prompts promote {name} {found.version.version}`"
     if record is None:
         remedy = f"run {promote} or `assay prompts rollback {name}`"
-        yield "warning", f"alias {policy.alias!r} points at {label}, which nothing lets serve; {remedy}"
+        yield "warning", f"{place.sentence}; {remedy}"
     elif record.expires_ms is not None:
         yield "warning", f"{label} serves by a waiver until {when(record.expires_ms)}; make its evidence before"
     for sentence in decision.missing:

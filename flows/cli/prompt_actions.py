@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.api_client import ApiClient
+from flows.cli.prompt_standing import under_way
 from flows.cli.recorded import open_registry
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
@@ -15,38 +16,23 @@ from registry.database import Database
 from registry.errors import InvalidInput
 from registry.prompts import alias_move
 from registry.prompts.candidates import CANDIDATE
-from registry.prompts.decision import Decision
-from registry.prompts.decision import decide as ask_policy
-from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, UseCaseNotFound, load_policies, load_policy
 from registry.prompts.promoted import PromptTampered
-from registry.prompts.promotion import Promoter, case_of
+from registry.prompts.promotion import Promoter, PromotionRefused
 from registry.prompts.promotion_records import (
     Promotion,
     ServingModel,
     last_of_each_content,
-    promotions_of,
     told_serving_models,
-    valid_promotion,
 )
-from registry.prompts.publishing import PromptPublisher, PromptSummary, Pushed
+from registry.prompts.publishing import PromptPublisher, Pushed
 from registry.prompts.revocation import NoPromotion
 from registry.prompts.revocation import revoke as end_records
 from registry.prompts.schema import InvalidTemplate, PromptTemplate
-from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptReference, PromptSource
+from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptSource, require_valid
 from registry.tenants import Keys
 from serving.settings import ServingSettings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """What is known about a version beside its text."""
-
-    evidence: tuple[Evidence, ...]
-    """Newest first."""
-    records: tuple[Promotion, ...]
-    """Those that let its content serve now, in whatever place, newest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +45,6 @@ class Promoted:
     """Models of the chain that do not answer with the version, for want of their own evidence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How the version under an alias stands."""
-
-    version: PromotedVersion
-    decision: Decision
-    """What the policy would say to it today."""
-    record: Promotion | None
-    """What lets it serve; None: nothing does."""
-
-
 async def push(template: PromptTemplate, message: str, *, candidate: bool) -> Pushed:
     """Make the template a version, unless the newest has its content, and point `candidate` at it where wanted."""
     async with open_mlflow() as rest:
@@ -80,34 +55,6 @@ async def push(template: PromptTemplate, message: str, *, candidate: bool) -> Pu
         return pushed
 
 
-async def list_prompts() -> tuple[PromptSummary, ...]:
-    """All prompts by name."""
-    async with open_mlflow() as rest:
-        return await PromptPublisher(rest).list()
-
-
-async def find(reference: PromptReference) -> PromotedVersion:
-    """The version that a reference names."""
-    async with open_mlflow() as rest:
-        return await PromptSource(rest).find(reference)
-
-
-async def find_both(before: PromptReference, after: PromptReference) -> tuple[PromotedVersion, PromotedVersion]:
-    """The two versions of a comparison."""
-    async with open_mlflow() as rest:
-        source = PromptSource(rest)
-        return await source.find(before), await source.find(after)
-
-
-def known_about(version: PromotedVersion) -> Shown:
-    """Evidence, people's words among it, and promotion records of the version's content."""
-    with open_registry() as database:
-        return Shown(
-            evidence=evidence_for(database, version.name, version.content_hash),
-            records=promotions_of(database, version.name, version.version, _now_ms()),
-        )
-
-
 async def promote(name: str, version: int) -> Promoted:
     """Promote a version with the chain of those who serve."""
     settings = ServingSettings()
@@ -115,7 +62,11 @@ async def promote(name: str, version: int) -> Promoted:
         found = await PromptSource(rest).by_version(name, version)
         policy = load_policy(settings.policies, found.template.use_case)
         with open_registry() as database:
-            return await _move(rest, database, policy, found)
+            try:
+                return await _move(rest, database, policy, found)
+            except PromotionRefused as refused:
+                refused.details["under_way"] = [*under_way(database, policy, found, time.time())]
+                raise
 
 
 async def rollback(name: str) -> Promoted:
@@ -143,42 +94,23 @@ async def rollback(name: str) -> Promoted:
 
 def revoke(name: str, version: int, reason: str) -> tuple[Promotion, ...]:
     """End every record that lets the version's content serve."""
+    require_valid(name)
     with open_registry() as database, AuditLog.open(FlowSettings().home / "audit", "cli") as log:
         return end_records(database, name, version, reason=reason, by=who(database), note=log.note_now)
 
 
 def approve(name: str, version: int, *, agrees: bool, reason: str) -> dict[str, Any]:
     """Approve or reject a version under the caller's own key."""
+    require_valid(name)
     with ApiClient.from_settings(FlowSettings()) as api:
         return api.approve(name, version, agrees=agrees, reason=reason)
 
 
 def waive(name: str, version: int, hours: float, reason: str) -> dict[str, Any]:
     """Sign for a version under the caller's own key."""
+    require_valid(name)
     with ApiClient.from_settings(FlowSettings()) as api:
         return api.waive(name, version, hours, reason)
-
-
-async def standing(policy: Policy) -> Standing:
-    """The version under the policy's alias, for the chain of those who serve; writes nothing.
-
-    Raises:
-        PromptNotFound: nothing is promoted yet.
-    """
-    version = await find(PromptReference(name=policy.prompt, alias=policy.alias))
-    with open_registry() as database:
-        return Standing(
-            version=version,
-            decision=ask_policy(policy, told_serving_models(database), case_of(database, policy, version, time.time())),
-            record=valid_promotion(database, version.name, policy.alias, version.content_hash, _now_ms()),
-        )
-
-
-async def without_ruling(reference: PromptReference, settings: ServingSettings) -> list[ServingModel]:
-    """The models of the chain for which no evaluation of the version came to PASS or FAIL."""
-    found = known_about(await find(reference)).evidence
-    ruled = {(e.provider, e.model) for e in found if e.kind == "evaluation" and e.verdict in {"PASS", "FAIL"}}
-    return [each for each in await serving_models(settings) if (each.provider, each.model) not in ruled]
 
 
 async def serving_models(settings: ServingSettings) -> list[ServingModel]:
@@ -209,6 +141,21 @@ async def _move(rest: MlflowRest, database: Database, policy: Policy, version: P
     return Promoted(record=record, policy=policy, skipped=skipped)
 
 
+def policies_about(name: str) -> list[Policy]:
+    """Every policy that names a prompt; without one it serves nowhere.
+
+    Raises:
+        InvalidInput: this can be no prompt's name.
+        UseCaseNotFound: none does.
+    """
+    require_valid(name)
+    policies = ServingSettings().policies
+    found = [policy for policy in load_policies(policies).values() if policy.prompt == name]
+    if not found:
+        raise UseCaseNotFound(f"no policy in {str(policies)!r} names prompt {name!r}; see `assay prompts list`")
+    return found
+
+
 def policy_about(name: str) -> Policy:
     """The one policy that names a prompt.
 
@@ -216,10 +163,7 @@ def policy_about(name: str) -> Policy:
         UseCaseNotFound: none does.
         InvalidInput: more than one does.
     """
-    policies = ServingSettings().policies
-    found = [policy for policy in load_policies(policies).values() if policy.prompt == name]
-    if not found:
-        raise UseCaseNotFound(f"no policy in {str(policies)!r} names prompt {name!r}")
+    found = policies_about(name)
     if len(found) > 1:
         places = " and ".join(f"{policy.use_case!r} ({policy.alias})" for policy in found)
         raise InvalidInput(

@@ -1,6 +1,7 @@
 """How `assay prompts` shows things: tables and colours for people, plain documents for machines."""
 
 import difflib
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,7 +13,9 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from flows.cli import console
-from flows.cli.prompt_actions import Promoted, Shown
+from flows.cli.prompt_actions import Promoted
+from flows.cli.prompt_queries import Shown
+from flows.cli.prompt_standing import OVER, Kept, Place
 from registry.prompts.approvals import said_by
 from registry.prompts.evidence import ANY_MODEL, Evidence
 from registry.prompts.lint import LintFinding, lint, sections
@@ -23,6 +26,8 @@ from registry.prompts.schema import PromptTemplate, to_yaml
 from registry.prompts.versions import PromotedVersion
 
 CONTEXT_LINES = 3
+ENDED_SHOWN = 10
+"""Newest records that let nothing serve any more; `--json` has more."""
 
 
 def label(version: PromotedVersion) -> str:
@@ -70,7 +75,7 @@ def print_findings(findings: Sequence[LintFinding]) -> None:
         out.print(Text.assemble((f"{finding.severity} {finding.code}: ", style), finding.message), soft_wrap=True)
 
 
-def summary_document(prompt: PromptSummary) -> dict[str, Any]:
+def summary_document(prompt: PromptSummary, places: Sequence[Place]) -> dict[str, Any]:
     """A prompt of the list, for machines."""
     return {
         "name": prompt.name,
@@ -78,13 +83,21 @@ def summary_document(prompt: PromptSummary) -> dict[str, Any]:
         "aliases": dict(prompt.aliases),
         "description": prompt.description,
         "updated_at": _time(prompt.updated_ms),
+        "places": [place.as_dict() for place in places],
     }
 
 
-def summary_row(prompt: PromptSummary) -> tuple[object, ...]:
-    """A prompt of the list, for people."""
-    aliases = "\n".join(f"{alias} → {version}" for alias, version in sorted(prompt.aliases.items()))
-    return prompt.name, prompt.newest, aliases, _time(prompt.updated_ms)[:16], prompt.description
+def summary_row(prompt: PromptSummary, places: Sequence[Place]) -> tuple[object, ...]:
+    """A prompt of the list, for people: an alias that is not followed says what serves instead."""
+    aliases = {alias: Text(f"{alias} → {version}") for alias, version in prompt.aliases.items()}
+    for place in places:
+        if place.reason is not None:
+            points_to = "nothing" if place.points_to is None else place.points_to
+            serves = "nothing" if place.serving is None else place.serving
+            line = f"{place.policy.alias} → {points_to}, but {serves} serves ({place.reason})"
+            aliases[place.policy.alias] = Text(line, "yellow")
+    shown = Text("\n").join(aliases[alias] for alias in sorted(aliases))
+    return prompt.name, prompt.newest, shown, _time(prompt.updated_ms)[:16], prompt.description
 
 
 def version_document(version: PromotedVersion, known: Shown) -> dict[str, Any]:
@@ -96,8 +109,10 @@ def version_document(version: PromotedVersion, known: Shown) -> dict[str, Any]:
         "content_hash": version.content_hash,
         "prompt": version.template.model_dump(mode="json"),
         "findings": finding_rows(lint(version.template)),
-        "evidence": [_evidence_document(each) for each in known.evidence],
-        "records": [record_document(each) for each in known.records],
+        "places": [place.as_dict() for place in known.places],
+        "evidence": [_evidence_document(each, known.signatures_end_ms.get(each.id)) for each in known.evidence],
+        "records": [_kept_document(each) for each in known.records if each.state not in OVER],
+        "ended_records": [_kept_document(each) for each in known.records if each.state in OVER],
     }
 
 
@@ -109,11 +124,13 @@ def print_version(version: PromotedVersion, known: Shown) -> None:
     out.print(title, soft_wrap=True)
     out.print(Syntax(to_yaml(version.template), "yaml", word_wrap=True, background_color="default"))
     print_findings(lint(version.template))
+    for place in known.places:
+        out.print(Text(place.sentence, "yellow" if place.reason else ""), soft_wrap=True)
     rows = (
         (
             each.kind,
             each.verdict,
-            _source(each),
+            _source(each, known.signatures_end_ms.get(each.id)),
             each.dataset,
             _time(each.created_ms)[:16],
             each.run_id,
@@ -121,9 +138,13 @@ def print_version(version: PromotedVersion, known: Shown) -> None:
         for each in known.evidence
     )
     console.print_table("Evidence", ("kind", "verdict", "model or person", "dataset", "when", "MLflow run"), rows)
-    if known.records:
-        columns = ("as", "with", "because of", "since", "until", "by")
-        console.print_table("May serve", columns, (_record_row(each) for each in known.records))
+    ended = [each for each in known.records if each.state in OVER]
+    shown = [each for each in known.records if each.state not in OVER or each in ended[:ENDED_SHOWN]]
+    if shown:
+        columns = ("as", "state", "with", "because of", "since", "until", "by")
+        console.print_table("Promotion records", columns, (_record_row(each) for each in shown))
+    if len(ended) > ENDED_SHOWN:
+        console.note(f"and {len(ended) - ENDED_SHOWN} older records that ended; `--json` has them")
 
 
 def diff_lines(before: PromotedVersion, after: PromotedVersion) -> list[str]:
@@ -196,16 +217,22 @@ def print_refusal(name: str, version: int, refused: PromotionRefused, *, as_json
     missing = refused.details.get("missing")
     sentences = [str(sentence) for sentence in missing] if isinstance(missing, list) else [refused.message]
     policy = str(refused.details.get("policy", ""))
+    begun = refused.details.get("under_way")
+    under_way = [str(sentence) for sentence in begun] if isinstance(begun, list) else []
     if as_json:
         refusal = {"promoted": False, "name": name, "version": version, "policy": policy, "missing": sentences}
-        console.print_json(refusal)
+        console.print_json({**refusal, "under_way": under_way})
         return
     console.fail(f"{name}/{version} is not promoted; the policy is {policy}, and it misses:")
     for sentence in sentences:
         console.note(f"  - {sentence}")
+    if under_way:
+        console.note("under way:")
+    for sentence in under_way:
+        console.note(f"  - {sentence}")
 
 
-def _evidence_document(each: Evidence) -> dict[str, Any]:
+def _evidence_document(each: Evidence, ends_ms: int | None) -> dict[str, Any]:
     return {
         "id": each.id,
         "kind": each.kind,
@@ -216,22 +243,28 @@ def _evidence_document(each: Evidence) -> dict[str, Any]:
         "run_id": each.run_id,
         "created_at": _time(each.created_ms),
         "details": dict(each.details),
+        **({} if ends_ms is None else {"ends_at": _time(ends_ms)}),
     }
 
 
-def _source(each: Evidence) -> str:
-    """With which model it was shown, or who said it and why."""
+def _source(each: Evidence, ends_ms: int | None) -> str:
+    """With which model it was shown, or who said it, until when and why."""
     if each.provider != ANY_MODEL:
         return f"{each.provider} {each.model}"
-    hours = each.details.get("hours")
-    limit = f" for {hours:g} hours" if isinstance(hours, int | float) else ""
-    return f"{said_by(each)}{limit}: {each.details.get('reason')}" if said_by(each) else ""
+    end = "" if ends_ms is None else f" until {_time(ends_ms)[:16]}{' (over)' if ends_ms <= time.time() * 1000 else ''}"
+    return f"{said_by(each)}{end}: {each.details.get('reason')}" if said_by(each) else ""
 
 
-def _record_row(record: Promotion) -> tuple[object, ...]:
+def _kept_document(kept: Kept) -> dict[str, Any]:
+    return {**record_document(kept.record), "state": kept.state, "ended_at": kept.ended_ms and _time(kept.ended_ms)}
+
+
+def _record_row(kept: Kept) -> tuple[object, ...]:
+    record = kept.record
     models = "\n".join(f"{each.provider} {each.model}" for each in record.models)
-    end = None if record.expires_ms is None else _time(record.expires_ms)[:16]
-    return record.alias, models, record.basis, _time(record.created_ms)[:16], end, record.promoted_by
+    end_ms = kept.ended_ms or record.expires_ms
+    end = None if end_ms is None else _time(end_ms)[:16]
+    return record.alias, kept.state, models, record.basis, _time(record.created_ms)[:16], end, record.promoted_by
 
 
 def _time(ms: int) -> str:

@@ -24,6 +24,7 @@ def performance(
     from contextlib import closing
 
     from flows.cli import console
+    from flows.cli.prompt_actions import policies_about
     from flows.prompt_report import document, look
     from flows.settings import FlowSettings
     from monitoring.prompt_performance import FIGURES
@@ -36,6 +37,8 @@ def performance(
         raise InvalidInput(f"there is no figure {figure!r}; choose one of {', '.join(FIGURES)}")
     with closing(open_database(FlowSettings().database_url)) as database:
         reports = look(database, name, days)
+    if not reports:
+        policies_about(name)  # nobody can call a prompt that serves nowhere: most likely the name is wrong
     if as_json:
         console.print_json({"prompt": name, "days": days, "versions": document(reports)})
     elif figure is None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import VERSION_MAX, unicode_text, why
 from flows.cli.prompt_performance import performance
 
 app = typer.Typer(name="prompts", help="Write, check, compare and promote prompt versions.", no_args_is_help=True)
@@ -13,15 +14,17 @@ app.command()(performance)
 File = Annotated[Path, typer.Argument(help="A prompt as YAML.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Name = Annotated[str, typer.Argument(help="The prompt.", show_default=False)]
-Version = Annotated[int, typer.Argument(help="Its version.", min=1, show_default=False)]
-Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept with it, and in the audit log.")]
+Version = Annotated[int, typer.Argument(help="Its version.", min=1, max=VERSION_MAX, show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", "-m", callback=why, help="Why; kept with it, and in the audit log.")]
 REFERENCE = "NAME, NAME@ALIAS or NAME/VERSION."
 
 
 @app.command()
 def push(
     file: File,
-    message: Annotated[str, typer.Option("--message", "-m", help="Why; shown in MLflow beside the version.")] = "",
+    message: Annotated[
+        str, typer.Option("--message", "-m", callback=unicode_text, help="Why; shown in MLflow beside the version.")
+    ] = "",
     quietly: Annotated[bool, typer.Option("--no-candidate", help="Leave alias `candidate`: no evaluation.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +42,11 @@ def push(
     template = load_template(file)
     findings = lint(template)
     if any(finding.severity == "error" for finding in findings):
-        prompt_output.print_findings(findings)
+        if as_json:
+            rows = prompt_output.finding_rows(findings)
+            console.print_json({"name": template.name, "version": None, "created": False, "findings": rows})
+        else:
+            prompt_output.print_findings(findings)
         raise Refused(f"{template.name!r} is not stored: mend the lint errors, then push again")
     pushed = asyncio.run(prompt_actions.push(template, message, candidate=not quietly))
     if as_json:
@@ -74,29 +81,28 @@ def lint(file: File, as_json: Json = False) -> None:
 
 @app.command("list")
 def list_prompts(as_json: Json = False) -> None:
-    """All prompts with their newest version and aliases."""
+    """All prompts with their newest version and aliases; where an alias is not followed, with what serves instead."""
     import asyncio
 
-    from flows.cli import console, prompt_actions, prompt_output
+    from flows.cli import console, prompt_output, prompt_queries
 
-    found = asyncio.run(prompt_actions.list_prompts())
+    found = asyncio.run(prompt_queries.list_prompts())
     if as_json:
-        console.print_json([prompt_output.summary_document(prompt) for prompt in found])
+        console.print_json([prompt_output.summary_document(*each) for each in found])
     else:
         columns = ("name", "newest", "aliases", "changed", "description")
-        console.print_table("Prompts", columns, (prompt_output.summary_row(prompt) for prompt in found))
+        console.print_table("Prompts", columns, (prompt_output.summary_row(*each) for each in found))
 
 
 @app.command()
 def show(reference: Annotated[str, typer.Argument(help=REFERENCE, show_default=False)], as_json: Json = False) -> None:
-    """One version: wording, parameters, findings, evidence with people's words, and what lets it serve."""
+    """One version: wording, findings, where its prompt serves, evidence with people's words, promotion records."""
     import asyncio
 
-    from flows.cli import console, prompt_actions, prompt_output
+    from flows.cli import console, prompt_output, prompt_queries
     from registry.prompts.versions import parse_reference
 
-    version = asyncio.run(prompt_actions.find(parse_reference(reference)))
-    known = prompt_actions.known_about(version)
+    version, known = asyncio.run(prompt_queries.show(parse_reference(reference)))
     if as_json:
         console.print_json(prompt_output.version_document(version, known))
     else:
@@ -112,11 +118,11 @@ def diff(
     """What changed from version A to version B."""
     import asyncio
 
-    from flows.cli import console, prompt_actions, prompt_output
+    from flows.cli import console, prompt_output, prompt_queries
     from registry.prompts.versions import parse_reference
 
     references = (parse_reference(before), parse_reference(after))
-    old, new = asyncio.run(prompt_actions.find_both(*references))
+    old, new = asyncio.run(prompt_queries.find_both(*references))
     lines = prompt_output.diff_lines(old, new)
     if as_json:
         console.print_json({"a": prompt_output.label(old), "b": prompt_output.label(new), "diff": lines})

@@ -44,7 +44,7 @@ class PromptHashes:
         Raises:
             PromptTampered: The content is not what it was.
         """
-        known = self._known(version)
+        known = self.known(version)
         if known is None:
             row: dict[str, Any] = {
                 "name": version.name,
@@ -54,14 +54,15 @@ class PromptHashes:
             }
             with self._database.write() as connection:
                 insert_or_ignore(connection, prompt_hashes, row)
-            known = self._known(version)
+            known = self.known(version)
         if known != version.content_hash:
             raise PromptTampered(
                 f"prompt {version.name!r} version {version.version} was changed after it was first seen; "
                 "versions are final: push the new wording as a new version"
             )
 
-    def _known(self, version: PromotedVersion) -> str | None:
+    def known(self, version: PromotedVersion) -> str | None:
+        """The content hash that a version had when it was first seen; None: it never was. Remembers nothing."""
         same = (prompt_hashes.c.name == version.name) & (prompt_hashes.c.version == version.version)
         with self._database.read() as connection:
             return connection.scalar(select(prompt_hashes.c.content_hash).where(same))

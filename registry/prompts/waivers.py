@@ -33,18 +33,24 @@ def waiver_in_force(policy: Policy, evidence: Sequence[Evidence], now_ms: int) -
         evidence: of the content, newest first.
         now_ms: milliseconds since the epoch.
     """
-    holding = [
-        (_end(policy, each), each)
-        for each in newest_words(WAIVER, evidence)
-        if each.verdict == "PASS" and _end(policy, each) > now_ms
-    ]
-    if len(holding) < SIGNATURES:
+    signatures = signatures_in_force(policy, evidence, now_ms)
+    if len(signatures) < SIGNATURES:
         return None
-    ends = sorted((end for end, _ in holding), reverse=True)
-    return Waiver(ends_ms=ends[SIGNATURES - 1], signatures=tuple(each for _, each in holding))
+    ends = sorted((signature_end_ms(policy, each) for each in signatures), reverse=True)
+    return Waiver(ends_ms=ends[SIGNATURES - 1], signatures=signatures)
 
 
-def _end(policy: Policy, signature: Evidence) -> int:
+def signatures_in_force(policy: Policy, evidence: Sequence[Evidence], now_ms: int) -> tuple[Evidence, ...]:
+    """The newest signature of each person, where it still holds; `evidence` is sorted newest first."""
+    return tuple(
+        each
+        for each in newest_words(WAIVER, evidence)
+        if each.verdict == "PASS" and signature_end_ms(policy, each) > now_ms
+    )
+
+
+def signature_end_ms(policy: Policy, signature: Evidence) -> int:
+    """From when on a signature holds no longer, in milliseconds since the epoch."""
     hours = signature.details.get("hours")
     stated = float(hours) if isinstance(hours, int | float) and not isinstance(hours, bool) else 0.0
     return signature.created_ms + int(min(stated, policy.waiver_hours_max) * HOUR_MS)

@@ -22,8 +22,6 @@ from serving.routes.json_body import json_body
 from serving.wiring import Services
 
 REASON_CHARS_MAX = 1_000
-WAIVER_HOURS_MAX = 720
-"""Largest number that a policy may allow."""
 
 router = APIRouter(prefix="/v1/prompts/{name}/{version}", tags=["prompts"])
 
@@ -40,7 +38,7 @@ class Approval(Record):
 class WaiverSignature(Record):
     """The body of POST /v1/prompts/{name}/{version}/waivers."""
 
-    hours: Annotated[float, Field(gt=0, le=WAIVER_HOURS_MAX)]
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     reason: Reason
 
 
@@ -203,5 +201,6 @@ def _require_short(policy: Policy, word: Word) -> None:
         raise Forbidden(f"the policy of {policy.use_case!r} knows no waiver; make the evidence")
     if word.hours is None or word.hours > policy.waiver_hours_max:
         raise InvalidInput(
-            f"a waiver of use case {policy.use_case!r} holds for {policy.waiver_hours_max:g} hours at most"
+            f"a waiver of use case {policy.use_case!r} holds for {policy.waiver_hours_max:g} hours at most, "
+            f"not for {word.hours or 0:g}"
         )

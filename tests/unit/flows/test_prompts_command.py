@@ -2,29 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from fakes.fake_mlflow import FakeMlflow
-from typer.testing import CliRunner
+from prompt_commands import SHIPPED, doctor, evaluated, run, run_json, two_versions
 
 from flows.api_client import ApiClient
-from flows.cli import prompt_actions
-from flows.cli.platform_checks import evidence_checks
-from flows.cli.prompts import app
 from registry.database import open_database
-from registry.errors import InvalidInput, JsonValue, Refused
-from registry.prompts.evidence import record_evidence
-from registry.prompts.mlflow_rest import MlflowRest
+from registry.errors import InvalidInput, Refused
 from registry.prompts.promotion_records import ServingModel, tell_serving_models
 from registry.prompts.revocation import NoPromotion
 from registry.prompts.schema import load_template, parse_template
 from registry.tenants import Keys, Unauthenticated
-from serving.settings import ServingSettings
 
-ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "prompts" / "insights.yaml"
 BROKEN = """
 name: broken
 use_case: insights
@@ -32,70 +23,6 @@ owner: platform
 template: Answer {{question}} from {{nothing}}.
 variables: {question: {max_chars: 10}}
 """
-
-
-@pytest.fixture
-def mlflow(monkeypatch: pytest.MonkeyPatch, database_url: str) -> FakeMlflow:
-    """A fake MLflow behind the command, and an empty registry."""
-    fake = FakeMlflow()
-    monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url, **_: MlflowRest(url, client=fake.client()))
-    monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
-    monkeypatch.setenv("ASSAY_POLICIES", str(ROOT / "policies"))
-    database = open_database(database_url)
-    tell_serving_models(database, [ServingModel(provider="extractive", model="extractive-1")])
-    database.close()
-    monkeypatch.setenv("ASSAY_WEBHOOK_SECRET", "unused")
-    return fake
-
-
-def run(*arguments: object, code: int = 0) -> str:
-    """Run a command, check its exit code, and give its standard output."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout
-
-
-def run_json(*arguments: object, code: int = 0) -> Any:
-    """Run a command with --json and read its standard output, which has to be one document."""
-    return json.loads(run(*arguments, "--json", code=code))
-
-
-def evaluated(database_url: str, pushed: dict[str, Any], provider: str = "extractive", **details: JsonValue) -> None:
-    """Store an evaluation that passes, as the flow does."""
-    database = open_database(database_url)
-    floors = {"ndcg@10": 1.0, "citation_supports": 1.0, "claims_grounded": 1.0, "abstention_right": 1.0}
-    record_evidence(
-        database,
-        kind="evaluation",
-        prompt_name="insights",
-        prompt_version=pushed["version"],
-        content_hash=pushed["content_hash"],
-        provider=provider,
-        model=f"{provider}-1",
-        verdict="PASS",
-        details={"metrics": {**floors}, "questions": 85, **details},
-    )
-    database.close()
-
-
-def two_versions(database_url: str, directory: Path) -> None:
-    """Promote two versions, and push a third one that nothing is known of."""
-    before: dict[str, Any] = {"content_hash": None}
-    for number, wording in enumerate(("one sentence", "two sentences"), 1):
-        file = directory / "insights.yaml"
-        file.write_text(SHIPPED.read_text().replace("at most three sentences", wording))
-        pushed = run_json("push", file)
-        evaluated(database_url, pushed, against_content=before["content_hash"])
-        run("promote", "insights", number)
-        before = pushed
-    run("push", SHIPPED)
-
-
-def doctor() -> list[str]:
-    """What `assay doctor` finds about the use case."""
-    return [f"{check.state}: {check.message}" for check in evidence_checks(ServingSettings())]
 
 
 def test_lint_passes_a_sound_file() -> None:
@@ -192,7 +119,7 @@ def test_promote_refuses_and_then_promotes(mlflow: FakeMlflow, database_url: str
     assert mlflow.prompts["insights"].aliases["production"] == "1"
     assert "by the policy's evaluation + lint" in run("promote", "insights", 1)
     assert run_json("show", "insights/1")["records"][0]["record"] == promoted["record"]
-    assert "May serve" in run("show", "insights/1")
+    assert "Promotion records" in run("show", "insights/1")
 
 
 def test_a_rollback_leads_to_the_version_before(mlflow: FakeMlflow, database_url: str, tmp_path: Path) -> None:
@@ -282,7 +209,10 @@ def test_doctor_says_who_answers_and_why(mlflow: FakeMlflow, database_url: str) 
         "warning: local local-1 has its evidence now; let it answer with `assay prompts promote insights 1`"
     )
     run("revoke", "insights", 1, "--reason", "rude")
-    assert doctor()[0].startswith("warning: alias 'production' points at insights/1, which nothing lets serve")
+    assert doctor()[0].startswith(
+        "warning: alias 'production' of use case 'insights' points at insights/1: no valid promotion record lets its "
+        "content serve; nothing serves; run `assay prompts promote insights 1`"
+    )
 
 
 def test_wrong_usage_ends_with_2(mlflow: FakeMlflow) -> None:
