@@ -53,7 +53,8 @@ def summarise(rows: Sequence[GroundTruthRow], records: Sequence[QuestionRecord],
     """
     scored = {record.id: record for record in records if record.status == "scored"}
     if not scored:
-        raise InvalidInput("no question got an answer, so there is nothing to average; see the problems of the records")
+        first = next((f"; the first one: {record.problem}" for record in records if record.problem), "")
+        raise InvalidInput(f"none of {len(records)} questions got an answer, so there is nothing to average{first}")
     scores = {key: dict(_applying(record)) for key, record in scored.items()}
     for key, values in _retrieval(scored, judgements).items():
         scores[key].update(values)
