@@ -8,10 +8,11 @@ The gate inside MLflow, the command line and the experiments all come here; nobo
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 
+from registry.alarms import Note
 from registry.database import Database, DatabaseUnavailable
 from registry.errors import InvalidInput, JsonValue, Refused
 from registry.prompts.approvals import APPROVAL, WAIVER, authors_of
@@ -27,20 +28,17 @@ from registry.prompts.promotion_records import (
     PromotionEnded,
     ServingModel,
     last_proven,
-    revoke_promotions,
     valid_promotion,
     valid_promotions,
     write_promotion,
 )
+from registry.prompts.revocation import revoke_promotions
 from registry.prompts.versions import PromotedVersion
 from registry.prompts.waivers import waiver_in_force
 from registry.signals import bump_signal
 
 FRESH_MAX = 1_000
 """Records of its own that a promoter remembers, to take them back when an alias did not move."""
-
-Note = Callable[[str, Mapping[str, JsonValue]], object]
-"""Writes one durable entry to the audit log: (kind, body)."""
 
 
 class PromotionRefused(Refused):

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, exists, func, or_, select
 
 from registry.database import Database, take_turns, upsert
 from registry.errors import Conflict
@@ -109,31 +109,6 @@ def write_promotion(database: Database, record: Promotion, repeats: str | None =
         row["evidence"] = json.dumps(record.evidence)
         connection.execute(promotions.insert().values(**row))
     return stored
-
-
-def revoke_promotions(database: Database, ids: Sequence[str], now_ms: int) -> None:
-    """End records; one that is revoked already keeps its time.
-
-    Raises:
-        DatabaseUnavailable: the database does not answer; nothing was revoked.
-    """
-    living = promotions.c.id.in_(ids) & promotions.c.revoked_ms.is_(None)
-    with database.write() as connection:
-        connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))
-
-
-def revoke_content(database: Database, name: str, content_hash: str, now_ms: int) -> None:
-    """End every record of a content, however many, in every place; also one that a rollback writes at this moment.
-
-    Raises:
-        DatabaseUnavailable: the database does not answer; nothing was revoked.
-    """
-    same = (promotions.c.prompt_name == name) & (promotions.c.content_hash == content_hash)
-    living = same & promotions.c.revoked_ms.is_(None)
-    with database.write() as connection:
-        # PostgreSQL: waits for whoever copies one of them; the next statement then sees the copy, too.
-        connection.execute(select(promotions.c.id).where(living).order_by(promotions.c.id).with_for_update()).all()
-        connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))
 
 
 def valid_promotions(

@@ -4,13 +4,16 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from sqlalchemy import select, update
+
+from registry.alarms import Note
 from registry.database import Database
 from registry.errors import JsonValue, NotFound
 from registry.prompts.promoted import PROMPTS_SIGNAL
-from registry.prompts.promotion import Note
-from registry.prompts.promotion_records import Promotion, promotions_of, revoke_content
+from registry.prompts.promotion_records import Promotion, promotions_of
+from registry.schema import promotions
 from registry.signals import bump_signal
 
 
@@ -51,3 +54,28 @@ def revoke(
         revoke_content(database, name, content_hash, now_ms)
     bump_signal(database, PROMPTS_SIGNAL, clock)
     return ended
+
+
+def revoke_promotions(database: Database, ids: Sequence[str], now_ms: int) -> None:
+    """End records; one that is revoked already keeps its time.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; nothing was revoked.
+    """
+    living = promotions.c.id.in_(ids) & promotions.c.revoked_ms.is_(None)
+    with database.write() as connection:
+        connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))
+
+
+def revoke_content(database: Database, name: str, content_hash: str, now_ms: int) -> None:
+    """End every record of a content, however many, in every place; also one that a rollback writes at this moment.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; nothing was revoked.
+    """
+    same = (promotions.c.prompt_name == name) & (promotions.c.content_hash == content_hash)
+    living = same & promotions.c.revoked_ms.is_(None)
+    with database.write() as connection:
+        # PostgreSQL: waits for whoever copies one of them; the next statement then sees the copy, too.
+        connection.execute(select(promotions.c.id).where(living).order_by(promotions.c.id).with_for_update()).all()
+        connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))

@@ -5,7 +5,7 @@ import pytest
 from fixtures_mlflow import GatedMlflow
 from mlflow_calls import API, UI, MlflowCalls
 
-from registry.prompts.promotion_records import revoke_promotions
+from registry.prompts.revocation import revoke_promotions
 from registry.prompts.stored import SPEC_TAG
 
 pytestmark = pytest.mark.contract

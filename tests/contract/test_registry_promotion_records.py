@@ -13,7 +13,6 @@ from registry.prompts.promotion_records import (
     ServingModel,
     last_of_each_content,
     promotions_of,
-    revoke_promotions,
     tell_serving_models,
     told_serving_models,
     valid_promotion,
@@ -21,6 +20,7 @@ from registry.prompts.promotion_records import (
     was_promoted,
     write_promotion,
 )
+from registry.prompts.revocation import revoke_promotions
 from registry.schema import promotions
 
 pytestmark = pytest.mark.contract

@@ -23,10 +23,10 @@ from registry.messages import Completion, CompletionRequest, Delta, StreamEvent,
 from registry.prompts.promotion_records import (
     Promotion,
     ServingModel,
-    revoke_promotions,
     valid_promotions,
     write_promotion,
 )
+from registry.prompts.revocation import revoke_promotions
 from registry.prompts.schema import PromptTemplate, Variable, content_hash
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 

@@ -16,7 +16,8 @@ from registry.prompts.experiment_lifecycle import Experiments
 from registry.prompts.experiments import Experiment, unreadable_experiments
 from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.prompts.promotion import Promoter
-from registry.prompts.promotion_records import revoke_promotions, valid_promotions
+from registry.prompts.promotion_records import valid_promotions
+from registry.prompts.revocation import revoke_promotions
 from registry.schema import experiments, insights, promotions
 from serving import arms
 from serving.experiment_alarms import UNREADABLE
