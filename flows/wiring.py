@@ -12,8 +12,9 @@ from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.promoted import PromptHashes
 from registry.prompts.versions import PromotedVersion, PromptSource, parse_reference
 from registry.tenants import Principal, Tenants
+from serving.services import Services
 from serving.settings import ServingSettings
-from serving.wiring import Services, build
+from serving.wiring import build
 
 EVALUATION = "evaluation"
 """Who pays for the calls of an evaluation."""

@@ -2,14 +2,14 @@
 
 Start at `insights.answer`, which reads like a table of contents of one call.
 
-* app, server, wiring, settings: the process, its parts and where they are connected
+* app, server, services, wiring, settings: the process, its parts and where they are connected
 * access, middleware, problems, routes: what happens at the rim of a request
 * arms, experiment_alarms: versions side by side while an experiment runs; who is told of one that cannot be read
 * active_prompt, background, readiness: promoted versions kept fresh beside the requests
 * second_lock, prompt_alarms: which version may serve, by promotion record; who is told when an alias says otherwise
 * candidate_announcer, prefect_events: a new candidate is told to Prefect, which has it evaluated
 * retrieval, budget_gate, asking, answer_text, providers, grounding: the steps of one call
-* call_log, idempotency, spending: its two audit entries, asking twice, and its bill
+* call_log, time_limit, idempotency, spending: its two audit entries, its time, asking twice, and its bill
 * provider_history, telemetry, otel: what is told of every attempt at a provider
 * metrics, json_logs, request_context: what operators see
 """

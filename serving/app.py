@@ -14,8 +14,9 @@ from serving import problems
 from serving.allocator import leave_the_start_alone, return_freed_memory
 from serving.middleware import BodyLimit, RequestFrame
 from serving.routes import feedback, health, insights, prompts, providers, webhooks
+from serving.services import Services
 from serving.settings import ServingSettings
-from serving.wiring import Services, build
+from serving.wiring import build
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ A refusal, a failure and a cancellation leave their outcome in the audit log as 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -26,19 +25,16 @@ from serving.active_prompt import ActivePrompts
 from serving.arms import Arms
 from serving.asking import Asking, Begun, Tell
 from serving.budget_gate import BudgetGate
-from serving.call_log import Call, CallLog, DeadlineExceeded, OpenCall, messages_commitment, to_the_end
+from serving.call_log import Call, CallLog, OpenCall, messages_commitment, to_the_end
 from serving.grounding import Grounded, ground
 from serving.metrics import Metrics
-from serving.providers.base import ProviderError
-from serving.providers.metering import TIMER_SLACK_S
 from serving.retrieval import Retrieve
 from serving.second_lock import Served
 from serving.spending import Spending
+from serving.time_limit import last_word_before, until
 
 NO_DOCUMENTS = "This tenant has no documents yet, so there is nothing to answer from."
 NO_MATCH = "None of this tenant's documents match the filters, so there is nothing to answer from."
-LAST_WORD_S, LAST_WORD_SHARE = 0.02, 0.05
-"""How long before the deadline providers end: the smaller of 20 ms and a twentieth of the time."""
 NOBODY = "none"
 """Provider and model of an answer that no model wrote."""
 
@@ -122,9 +118,9 @@ class Insights:
         )
         seconds = question.deadline_s or self._deadline_s
         deadline = asyncio.get_running_loop().time() + seconds  # the intent's writing counts
-        last_word = deadline - min(LAST_WORD_S, LAST_WORD_SHARE * seconds)
+        last_word = last_word_before(deadline, seconds)
         async with self._calls.entry(call) as entry:
-            async with _until(deadline, last_word, seconds):
+            async with until(deadline, last_word, seconds):
                 served = self._choose(call, prompt)
                 with self._metrics.stage("retrieve"):
                     passages = await self._retrieve(call.tenant, question, served.version.template)
@@ -253,27 +249,6 @@ def _tenant_of(caller: Principal, named: str | None) -> str:
         raise InvalidInput("a platform key has no tenant of its own; name one")
     assert named in {None, tenant}, "access lets no tenant key name another tenant"  # noqa: S101 - only a bug
     return tenant
-
-
-@asynccontextmanager
-async def _until(end: float, last_word: float, seconds: float) -> AsyncGenerator[None]:
-    """Stop the work when its time of some `seconds` is over, at `end` on the running loop's clock.
-
-    Providers have until `last_word`, so that they can tell who was asked and was silent.
-    """
-    limit = asyncio.timeout_at(end)
-    try:
-        async with limit:
-            yield
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise DeadlineExceeded(f"no answer within {seconds:g} s; allow more with deadline_s") from error
-    except ProviderError as error:
-        # The providers watch the same clock, and may notice a moment earlier.
-        if asyncio.get_running_loop().time() < last_word - TIMER_SLACK_S:
-            raise
-        raise DeadlineExceeded(f"no answer within {seconds:g} s: {error.message}", **error.details) from error
 
 
 def _outcome_body(call: Call, draft: Draft, spent: Spending) -> dict[str, JsonValue]:

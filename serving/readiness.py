@@ -10,6 +10,7 @@ from registry.corpus.collection import Corpus
 from registry.database import Database
 from registry.errors import AssayError
 from registry.prompts.promoted import PROMPTS_SIGNAL
+from registry.prompts.promotion_records import ServingModel, told_serving_models
 from registry.signals import read_signal
 from serving.active_prompt import LOCKED, ActivePrompt, ActivePrompts
 from serving.prompt_alarms import UNPROVEN
@@ -18,7 +19,7 @@ from serving.second_lock import Slot
 
 PROBE_S_MAX = 2.0
 NAMED_MAX = 3
-"""Aliases that a report names."""
+"""Aliases, or models, that a report names."""
 KEPT_S = 1.0
 """Reports are kept this long: whoever asks often costs the dependencies nothing."""
 
@@ -136,6 +137,24 @@ def _locked(slot: Slot, state: ActivePrompt) -> str:
     points = f"points at version {state.wanted.version}, which" if state.wanted else "points at what"
     serves = f"version {state.version.version}" if state.version else "nothing"
     return f"{'@'.join(slot)} {points} may not serve ({state.trouble}), {serves} serves"
+
+
+def models_probe(database: Database, links: Sequence[Link]) -> Probe:
+    """Degraded when a process on the same registry told other models after this one did: promotions ask about those."""
+    own = {ServingModel(provider=link.name, model=link.model) for link in links}
+
+    async def probe() -> Health:
+        told = await asyncio.to_thread(told_serving_models, database)
+        if not told or own == set(told):
+            return Health("ok")
+        names = ", ".join(f"{each.provider} {each.model}" for each in told[:NAMED_MAX])
+        return Health(
+            "degraded",
+            f"another process on this registry serves with other models (it told {names}), and promotions are decided "
+            "for those; give all the same settings and restart them",
+        )
+
+    return probe
 
 
 async def _bounded(probe: Probe) -> Health:

@@ -1,4 +1,4 @@
-"""The composition root of the serving process: every part is made here, and tests replace those at the rim."""
+"""The composition root of a process that answers: every part is made here, and tests replace those at the rim."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.audit.log import AuditLog
@@ -20,7 +19,6 @@ from registry.prompts.assignment import assignment_key
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policies
 from registry.prompts.promoted import PromotedPrompts
-from registry.prompts.promotion_records import ServingModel, tell_serving_models
 from registry.tenants import Keys, Tenants
 from serving.access import Access
 from serving.active_prompt import ActivePrompts
@@ -37,13 +35,13 @@ from serving.provider_history import ProviderHistory
 from serving.providers.base import Provider
 from serving.providers.board import Board
 from serving.providers.chain import Chain
-from serving.providers.health import ProviderProbe
 from serving.providers.vendors import ProviderPolicy, build_vendors
-from serving.readiness import Readiness, database_probe, engine_probe, prompt_probe, provider_probe
+from serving.readiness import Readiness, database_probe, engine_probe, models_probe, prompt_probe, provider_probe
 from serving.retrieval import retriever
 from serving.second_lock import PromptStore
+from serving.services import Services
 from serving.settings import ServingSettings
-from serving.telemetry import Telemetry, build_telemetry, require_collector
+from serving.telemetry import build_telemetry, require_collector
 
 logger = logging.getLogger(__name__)
 
@@ -51,70 +49,6 @@ SERVE = "serve"
 """The role of a process that answers apps; others, as an evaluation, judge providers by themselves."""
 BOARD_FILE = Path("run", "providers.board")
 """In home: what the workers of this node know together about each provider."""
-PUSHES_AT_ONCE_MAX = 8
-"""Pushes of MLflow whose bodies are read at once, their sender still unproven: a small part of what a process takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """The parts of one process, built and connected."""
-
-    settings: ServingSettings
-    policies: Mapping[str, Policy]
-    """By use case, as they were when the process started."""
-    database: Database
-    access: Access
-    insights: Insights
-    records: InsightRecords
-    feedback: FeedbackRecords
-    log: AuditLog
-    calls: CallLog
-    prompts: ActivePrompts
-    arms: Arms
-    promoted: PromptStore
-    candidates: CandidateAnnouncer
-    corpus: Corpus
-    providers: Chain
-    board: Board
-    history: ProviderHistory
-    telemetry: Telemetry | None
-    readiness: Readiness
-    metrics: Metrics
-    background: Background
-    webhook_secret: str
-    pushes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PUSHES_AT_ONCE_MAX))
-
-    async def start(self) -> None:
-        """Say which models answer, have prompts to serve, and keep them fresh.
-
-        Raises:
-            DatabaseUnavailable: promotions would be decided for another chain; the start is over.
-        """
-        models = [ServingModel(provider=link.name, model=link.model) for link in self.providers.links]
-        await asyncio.to_thread(tell_serving_models, self.database, models)
-        await self.prompts.start()
-        self.background.start("follow-signal", self.prompts.follow_signal)
-        self.background.start("poll-mlflow", self.prompts.poll)
-        self.background.start("follow-experiments", self.arms.follow)
-        self.background.start("announce-candidates", self.candidates.run)
-        probe = ProviderProbe(self.providers.links, self.metrics, idle_s=self.settings.provider_probe_s)
-        self.background.start("probe-providers", probe.run)
-        self.background.start("write-provider-history", self.history.run)
-
-    async def aclose(self) -> None:
-        """Stop and close everything; the audit log last, when every call has its outcome."""
-        await self.background.aclose()
-        await self.calls.drain()
-        parts = (self.providers, self.history, self.telemetry, self.corpus, self.promoted, self.candidates)
-        for part in filter(None, parts):
-            try:
-                await part.aclose()
-            except Exception:  # the others have to be closed all the same
-                logger.exception("%s did not close in good order", type(part).__name__)
-        self.board.close()
-        self.metrics.close()
-        await asyncio.to_thread(self.log.close)
-        self.database.close()
 
 
 def build(
@@ -280,6 +214,7 @@ def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts, provi
             "engine": engine_probe(corpus),
             "prompts": prompt_probe(prompts, providers.links),
             "providers": provider_probe(providers.links),
+            "models": models_probe(database, providers.links),
         }
     )
 

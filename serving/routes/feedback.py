@@ -11,7 +11,7 @@ from serving.access import TENANT_HEADER, Caller, require
 from serving.problems import documented
 from serving.routes.insights import require_insight_id
 from serving.routes.json_body import json_body
-from serving.wiring import Services
+from serving.services import Services
 
 router = APIRouter(prefix="/v1/insights", tags=["insights"])
 

@@ -8,7 +8,7 @@ from serving.access import Caller, require
 from serving.metrics import CONTENT_TYPE
 from serving.problems import documented
 from serving.providers.health import show_providers
-from serving.wiring import Services
+from serving.services import Services
 
 router = APIRouter(tags=["operations"])
 

@@ -14,7 +14,7 @@ from serving.idempotency import HEADER, REPLAYED_HEADER, once
 from serving.problems import documented
 from serving.routes.event_stream import MEDIA_TYPE, EventStream
 from serving.routes.json_body import json_body
-from serving.wiring import Services
+from serving.services import Services
 
 router = APIRouter(prefix="/v1/insights", tags=["insights"])
 

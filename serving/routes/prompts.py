@@ -19,7 +19,7 @@ from registry.prompts.versions import VERSION_DIGITS_MAX, PromotedVersion
 from serving.access import Caller, Forbidden, require
 from serving.problems import documented
 from serving.routes.json_body import json_body
-from serving.wiring import Services
+from serving.services import Services
 
 REASON_CHARS_MAX = 1_000
 

@@ -13,7 +13,7 @@ from serving.access import Caller, require
 from serving.active_prompt import ActivePrompt
 from serving.problems import documented
 from serving.providers.health import report
-from serving.wiring import Services
+from serving.services import Services
 
 router = APIRouter(prefix="/v1/providers", tags=["operations"])
 

@@ -18,7 +18,7 @@ from registry.prompts.webhooks import (
 )
 from serving.problems import documented
 from serving.routes.json_body import read_body
-from serving.wiring import Services
+from serving.services import Services
 
 router = APIRouter(tags=["hooks"])
 

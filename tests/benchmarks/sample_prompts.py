@@ -29,8 +29,9 @@ from registry.insights import Insight, Question  # noqa: E402 - as above
 from registry.prompts.schema import content_hash, load_template  # noqa: E402 - as above
 from registry.prompts.versions import PromotedVersion  # noqa: E402 - as above
 from registry.tenants import Principal  # noqa: E402 - as above
+from serving.services import Services  # noqa: E402 - as above
 from serving.settings import ServingSettings  # noqa: E402 - as above
-from serving.wiring import Services, build  # noqa: E402 - as above
+from serving.wiring import build  # noqa: E402 - as above
 from tests.benchmarks.measurement import Figure  # noqa: E402 - as above
 from tests.benchmarks.sample_platform import TENANTS, SamplePlatform, cell, sample_platform  # noqa: E402 - as above
 

@@ -20,8 +20,9 @@ from registry.prompts.stored import TEXT_TAG
 from registry.schema import promotions
 from registry.tenants import Principal
 from serving.prompt_alarms import UNPROVEN
+from serving.services import Services
 from serving.settings import ServingSettings
-from serving.wiring import Services, build
+from serving.wiring import build
 
 pytestmark = [pytest.mark.chaos, pytest.mark.contract]
 

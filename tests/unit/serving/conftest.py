@@ -24,8 +24,9 @@ from registry.database import Database
 from registry.prompts.versions import PromotedVersion
 from registry.tenants import Keys, Tenants
 from serving.app import create_app
+from serving.services import Services
 from serving.settings import ServingSettings
-from serving.wiring import Services, build
+from serving.wiring import build
 
 
 @dataclass

@@ -10,11 +10,13 @@ import pytest
 from fakes.fake_serving import prompt_version, prove, withdraw
 
 from registry.prompts.mlflow_rest import MlflowUnavailable
+from registry.prompts.promotion_records import ServingModel, tell_serving_models
 from registry.tenants import Keys, Role
 from serving.json_logs import QUIET, JsonFormatter
 from serving.metrics import Metrics
 from serving.middleware import RequestFrame
 from serving.problems import PROBLEMS
+from serving.readiness import models_probe
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -31,7 +33,7 @@ async def test_readiness_names_every_dependency(api: Any) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ready",
-        "dependencies": {name: {"state": "ok"} for name in ("database", "engine", "prompts", "providers")},
+        "dependencies": {name: {"state": "ok"} for name in ("database", "engine", "models", "prompts", "providers")},
     }
 
 
@@ -69,6 +71,19 @@ async def test_prompts_without_a_proven_provider_are_not_ready(api: Any) -> None
     await api.services.prompts.refresh()
     answer = await api.client.get("/readyz")
     assert (answer.status_code, answer.json()["dependencies"]["prompts"]["state"]) == (503, "down")
+
+
+async def test_processes_that_serve_with_different_models_say_so(api: Any) -> None:
+    """Promotions ask about the models that were told last; whoever serves with others shows it until both agree."""
+    own = [ServingModel(provider=link.name, model=link.model) for link in api.services.providers.links]
+    other = ServingModel(provider="elsewhere", model="large")
+    for told, state in ((own, "ok"), ([*own, other], "degraded"), ([other], "degraded"), (own, "ok")):
+        tell_serving_models(api.services.database, told)
+        assert (await models_probe(api.services.database, api.services.providers.links)()).state == state
+    tell_serving_models(api.services.database, [other])
+    answer = await api.client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "it told elsewhere large" in answer.json()["dependencies"]["models"]["detail"]
 
 
 async def test_the_engine_down_is_not_ready(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

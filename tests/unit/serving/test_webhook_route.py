@@ -12,7 +12,7 @@ from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.webhooks import sign
 from registry.signals import read_signal
 from serving.routes import json_body
-from serving.wiring import PUSHES_AT_ONCE_MAX
+from serving.services import PUSHES_AT_ONCE_MAX
 
 WEBHOOK_KEY = "planted-webhook-secret"
 
