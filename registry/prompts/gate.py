@@ -32,16 +32,12 @@ from registry.prompts.authorship import remember_author
 from registry.prompts.gate_actor import Actor, current_actor, current_author
 from registry.prompts.gatekeeper import Gatekeeper, GateSettings
 from registry.prompts.schema import content_hash
-from registry.prompts.stored import SPEC_TAG, TEXT_TAG, from_tags, stated_in_full
+from registry.prompts.stored import SPEC_TAG, TEXT_TAG, from_tags, is_content, stated_in_full
 from registry.prompts.versions import INHERIT_PAGE, IS_PROMPT, PromotedVersion, require_valid
 from registry.tenants import Keys, Unauthenticated
 
 PREFIX = "assay+"
 IS_PROMPT_TAG = "mlflow.prompt.is_prompt"
-CONTENT_TAGS = ("mlflow.prompt.", "_mlflow_prompt_", SPEC_TAG)
-"""What decides what a version says and does is kept under keys that begin so."""
-RUNS_TAG = "mlflow.prompt.associatedRunIds"
-"""MLflow's client notes there which runs used a version: no content."""
 
 logger = logging.getLogger(__name__)
 
@@ -261,7 +257,7 @@ class GatedStore(SqlAlchemyStore):
             )
 
     def _require_no_content(self, name: str, version: str, key: str) -> None:
-        if key.startswith(CONTENT_TAGS) and key != RUNS_TAG:
+        if is_content(key):
             with _told_to_mlflow():
                 self._refuse(
                     "change content",

@@ -16,11 +16,20 @@ TEXT_TAG = "mlflow.prompt.text"
 TYPE_TAG = "_mlflow_prompt_type"
 MODEL_CONFIG_TAG = "_mlflow_prompt_model_config"
 RESPONSE_FORMAT_TAG = "_mlflow_prompt_response_format"
+CONTENT_TAGS = ("mlflow.prompt.", "_mlflow_prompt_", SPEC_TAG)
+"""What decides what a version says and does is kept under keys that begin so."""
+RUNS_TAG = "mlflow.prompt.associatedRunIds"
+"""MLflow's client notes there which runs used a version: no content."""
 INFERRED_CHARS_MAX = 4_000
 _SHOWN = {"max_tokens": "max_output_tokens", "temperature": "temperature"}
 """What MLflow's model configuration has too: its name → ours. Its top_k is about sampling, ours is about retrieval."""
 
 Json = dict[str, Any]
+
+
+def is_content(key: str) -> bool:
+    """Whether a tag of this key is part of what a version says and does."""
+    return key.startswith(CONTENT_TAGS) and key != RUNS_TAG
 
 
 def to_tags(template: PromptTemplate) -> dict[str, str]:
