@@ -25,6 +25,8 @@ class Figure:
     other: Decimal | None = None
     """What `1,234` or `1.234` means to a reader from the other side of the comma, `(12)` to an accountant."""
 
+    power: int = 0
+    """Power of ten that its scale word gives: 6 in `1.2 million`."""
     period: Period | None = None
     """The date, quarter or time that it is; None for a number."""
 
@@ -235,6 +237,7 @@ def _numbers(text: str) -> Iterator[Figure]:
             value=figure.value * factor * sign,
             step=figure.step * factor,
             other=None if other is None else other * factor * sign,
+            power=exponent,
             unit=unit,
             text=text[match.start() : end].strip(),
             start=match.start(),

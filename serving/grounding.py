@@ -8,7 +8,7 @@ language: it is a flag for readers and reviewers, not a proof of truth.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -27,7 +27,9 @@ from registry.claims import (
 from registry.errors import JsonValue
 from registry.figures import Figure
 from registry.insights import Claim, Evidence, MetricSeries, Passage
-from serving.figure_check import FALLING, RISING, stands_in, unsupported
+from serving.figure_agreement import stands_in
+from serving.figure_check import FALLING, RISING, unsupported
+from serving.stated_equations import written_out
 from serving.words import content_words
 
 WORDS_SHARE_MIN = 0.6
@@ -43,6 +45,8 @@ LEAVES_MAX = 64
 NO_ANSWER = "The model gave no answer."
 _SCALED = re.compile(r"\bin (?P<scale>thousand|million|billion)s?\b|\b(?P<tausend>in tsd|in t€|teur)\b", re.IGNORECASE)
 _SCALES = {"thousand": 3, "million": 6, "billion": 9}
+COLUMN_UNIT_CHARS_MAX = 32
+_COLUMN_UNIT = re.compile(r"\(([^()\n]+)\):\s*$")
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|without|cannot|neither|nor|exclud\w*|except|nicht|kein\w*|ohne|nie|pas|aucun\w*|sans|jamais)\b|n't\b",
     re.IGNORECASE,
@@ -154,6 +158,7 @@ def _quotes(claim: str, wanted: frozenset[str], lines: Sequence[_Line]) -> list[
     if not lines:
         return []
     stated = figures(claim)
+    stated = (*stated, *written_out(claim, stated))
 
     def shared(line: _Line) -> tuple[int, int]:
         carried = sum(stands_in(figure, claim, line.figures) for figure in stated)
@@ -165,7 +170,10 @@ def _quotes(claim: str, wanted: frozenset[str], lines: Sequence[_Line]) -> list[
     chosen = [best]
     titles = frozenset(content_words(best.source.title))
     for _ in range(QUOTES_MAX - 1):
-        left = unsupported(claim, [figure for line in chosen for figure in line.figures])
+        known = [figure for line in chosen for figure in line.figures]
+        found = {figure.start for figure in stated if stands_in(figure, claim, known)}
+        missing = {figure.start for figure in unsupported(claim, known)} - found
+        left = [figure for figure in stated if figure.start in missing]
         held = titles.union(*(line.words for line in chosen))
         lacking = wanted - held if len(wanted & held) < WORDS_SHARE_MIN * len(wanted) else frozenset[str]()
 
@@ -238,6 +246,7 @@ def _lines(source: _Source) -> list[_Line]:
     made: list[_Line] = []
     for text in source.lines:
         found = figures(text)
+        found = (*found, *_of_columns(text, found))
         scaled = (
             replace(figure, value=figure.value.scaleb(source.power), other=None)
             for figure in found
@@ -246,6 +255,17 @@ def _lines(source: _Source) -> list[_Line]:
         known = (*found, *scaled) if source.power else found
         made.append(_Line(source=source, text=text, words=frozenset(content_words(text)), figures=known))
     return made
+
+
+def _of_columns(text: str, found: Sequence[Figure]) -> Iterator[Figure]:
+    """Bare figures of a row in the unit of their column's name: €143,100 of `revenue (thousand EUR): 143.1`."""
+    for figure in found:
+        column = _COLUMN_UNIT.search(text, max(0, figure.start - COLUMN_UNIT_CHARS_MAX), figure.start)
+        named = figures(f"1 {column[1]}") if column is not None and not figure.unit else ()
+        if len(named) == 1 and named[0].unit and named[0].period is None:
+            unit, power = named[0].unit, named[0].power
+            value, step = figure.value.scaleb(power), figure.step.scaleb(power)
+            yield replace(figure, value=value, step=step, other=None, power=power, unit=unit)
 
 
 def _spaced(title: str) -> str:

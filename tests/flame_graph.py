@@ -41,7 +41,10 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "authentication": ("serving/access", "registry/tenants"),
     "background loops": ("serving/background", "serving/active_prompt", "serving/provider_history", "registry/signals"),
     "embedding of the question": ("registry/embedding", "tokenizers", "onnxruntime"),
-    "grounding": ("serving/grounding", "serving/figure_check", "serving/words", "registry/claims"),
+    "grounding": (
+        *("serving/grounding", "serving/figure_", "serving/equation_", "serving/stated_equations", "serving/words"),
+        "registry/claims",
+    ),
     "HTTP server": ("uvicorn", "starlette", "fastapi", "serving/app", "serving/middleware", "serving/routes"),
     "metrics": ("serving/metrics", "prometheus_client"),
     "prices and budgets": ("serving/budget_gate", "serving/spending", "registry/money", "genai_prices"),
