@@ -21,7 +21,7 @@ from serving.settings import ServingSettings
 
 TIMEOUT_S = 5.0
 ALARMS_SHOWN = 20
-"""Newest open alarms that are named."""
+"""Open alarms that are named: pages first, and of these the newest."""
 DETAIL_CHARS_MAX = 300
 _STATES: dict[str, Literal["ok", "warning", "failed"]] = {"ok": "ok", "degraded": "warning", "down": "failed"}
 
@@ -54,8 +54,12 @@ class Readiness:
 
 def ask_readiness() -> Readiness:
     """What the API at its address says of itself."""
+    settings = FlowSettings()
+    elsewhere = settings.url is not None  # here neither a proxy nor a certificate's name tells anything about health
     try:
-        answer: Any = httpx.get(f"{FlowSettings().api_url}/readyz", timeout=TIMEOUT_S).json()
+        answer: Any = httpx.get(
+            f"{settings.api_url}/readyz", timeout=TIMEOUT_S, verify=elsewhere, trust_env=elsewhere
+        ).json()
         found = answer["dependencies"].items()
         dependencies = {str(name): {str(key): str(text) for key, text in each.items()} for name, each in found}
         return Readiness(status=str(answer["status"]), dependencies=dependencies)
@@ -80,7 +84,7 @@ def alarm_checks(settings: ServingSettings) -> list[Check]:
     """Every open alarm of the registry: a page has failed, a ticket is a warning."""
     try:
         with closing(open_database(settings.database_url)) as database:
-            found = open_alarms(database)
+            found = sorted(open_alarms(database), key=lambda alarm: alarm.severity != "page")
     except AssayError as error:
         return [Check(name="alarms", state="warning", message=error.message)]
     checks = [
@@ -92,7 +96,7 @@ def alarm_checks(settings: ServingSettings) -> list[Check]:
         for alarm in found[:ALARMS_SHOWN]
     ]
     if len(found) > ALARMS_SHOWN:
-        more = f"and {len(found) - ALARMS_SHOWN}{' or more' if len(found) == OPEN_MAX else ''} older ones are open"
+        more = f"and {len(found) - ALARMS_SHOWN}{' or more' if len(found) == OPEN_MAX else ''} more are open"
         checks.append(Check(name="alarms", state="warning", message=more))
     return checks or [Check(name="alarms", state="ok", message="none is open")]
 

@@ -227,7 +227,7 @@ def print_refusal(name: str, version: int, refused: PromotionRefused, *, as_json
     for sentence in sentences:
         console.note(f"  - {sentence}")
     if under_way:
-        console.note("under way:")
+        console.note("so far:")
     for sentence in under_way:
         console.note(f"  - {sentence}")
 
