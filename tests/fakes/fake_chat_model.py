@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -11,6 +12,9 @@ from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import Field
+
+from registry.messages import CompletionRequest, Message, StreamEvent
+from serving.providers.langchain import FromLangChain
 
 
 class FakeChatModel(BaseChatModel):
@@ -92,3 +96,20 @@ class FakeChatModel(BaseChatModel):
         if not self.takes_tools:
             raise NotImplementedError
         return self.bind(tools=list(tools), tool_choice=tool_choice, **kwargs)
+
+
+def request(**changes: Any) -> CompletionRequest:
+    """A request with a turn of each kind."""
+    turns = (
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Hello."),
+        Message(role="assistant", content="Yes?"),
+        Message(role="user", content="How many were late?"),
+    )
+    return CompletionRequest(**{"messages": turns, "max_output_tokens": 50, **changes})
+
+
+async def events_of(model: FakeChatModel, asked: CompletionRequest) -> list[StreamEvent]:
+    """Everything a stream gives."""
+    async with aclosing(FromLangChain(model, name="fake").stream(asked)) as events:
+        return [event async for event in events]

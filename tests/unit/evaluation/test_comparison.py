@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluation.comparison import harmed, plan, sample_ratio_mismatch, sequential_difference
-from evaluation.two_arms import best_time
+from evaluation.comparison import harmed, sequential_difference
 from registry.errors import InvalidInput
 
 SEED = 20_261_205
@@ -178,81 +177,6 @@ def test_harm_within_what_is_tolerated_is_none() -> None:
     assert not harmed(a, b, worse="higher").harmed
 
 
-def test_a_wrong_split_is_noticed() -> None:
-    """A split of 52 to 48 instead of halves is flagged by 5,000 units an arm, one of 50.5 to 49.5 is not yet."""
-    assert sample_ratio_mismatch([5_200, 4_800], [1, 1]).mismatch
-    assert not sample_ratio_mismatch([5_050, 4_950], [1, 1]).mismatch
-    assert sample_ratio_mismatch([1_100, 8_900], [10, 90]).mismatch
-
-
-def test_a_sound_split_keeps_alpha_at_every_look() -> None:
-    """Fair assignment to three arms, looked at every 50 units, is flagged in at most 5 % of experiments."""
-    chance = np.random.default_rng(SEED)
-    runs = 400
-    flagged = 0
-    for _ in range(runs):
-        counts = chance.multinomial(50, [0.5, 0.3, 0.2], 100).cumsum(axis=0)
-        flagged += any(sample_ratio_mismatch(list(map(int, seen)), [5, 3, 2]).mismatch for seen in counts)
-    assert flagged / runs <= 0.05
-
-
-@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=5), st.floats(0.1, 10))
-def test_only_the_proportion_of_weights_counts(counts: list[int], factor: float) -> None:
-    """Weights may be shares, percent or parts."""
-    weights = [float(place + 1) for place in range(len(counts))]
-    one = sample_ratio_mismatch(counts, weights)
-    other = sample_ratio_mismatch(counts, [factor * weight for weight in weights])
-    assert 0 < one.p <= 1 or math.isclose(one.p, 0, abs_tol=1e-300)
-    assert one.p == pytest.approx(other.p, rel=1e-6, abs=1e-12)
-
-
-def test_a_plan_keeps_its_power() -> None:
-    """An effect as planned for is called by the planned look in four of five experiments (2.33 SE)."""
-    chance = np.random.default_rng(SEED)
-    planned = plan(spread=1.0, effect=0.2, units_per_day=100, weights=(0.75, 0.25)).planned
-    runs = 300
-    called = sum(
-        sequential_difference(
-            chance.normal(0, 1, planned[0]), chance.normal(0.2, 1, planned[1]), planned=planned
-        ).decided
-        for _ in range(runs)
-    )
-    assert called / runs >= 0.8 - 2.33 * math.sqrt(0.8 * 0.2 / runs)
-
-
-@given(st.floats(0.01, 10), st.floats(0.01, 1), st.floats(1, 10_000), st.floats(0.05, 0.5))
-def test_in_the_days_that_an_effect_takes_it_is_the_least_found(
-    spread: float, effect: float, per_day: float, share: float
-) -> None:
-    """Duration and smallest effect are two ways to say the same, unless the least size of a look decides."""
-    weights = (1 - share, share)
-    first = plan(spread=spread, effect=effect, units_per_day=per_day, weights=weights)
-    again = plan(spread=spread, effect=effect, units_per_day=per_day, weights=weights, days=first.days)
-    assert again.mde <= effect * (1 + 1e-9)
-    if min(first.planned) > 101:  # rounded up
-        assert again.mde == pytest.approx(effect, rel=1e-6)
-    assert math.isclose(sum(first.planned), first.days * per_day, abs_tol=2 + 1e-6 * sum(first.planned))
-
-
-def test_a_covariate_shortens_the_plan() -> None:
-    """A correlation of 0.6 takes 36 % off the units."""
-    plain = plan(spread=1, effect=0.1, units_per_day=500)
-    helped = plan(spread=1, effect=0.1, units_per_day=500, correlation=0.6)
-    assert helped.days / plain.days == pytest.approx(0.64)
-
-
-@given(st.floats(1e-9, 0.49))
-def test_the_mixture_is_narrowest_at_its_best_time(alpha: float) -> None:
-    """A little earlier or later than the planned look the sequence is wider, in standard errors."""
-    best = best_time(alpha)
-
-    def squared(time: float) -> float:
-        return (1 + 1 / time) * (math.log1p(time) - 2 * math.log(alpha))
-
-    assert squared(best) == pytest.approx(1 + best)
-    assert squared(best) <= min(squared(best * 0.9), squared(best * 1.1))
-
-
 UNUSABLE: list[tuple[dict[str, Any], str]] = [
     ({"a": [math.nan], "b": [1.0]}, "arm a must be finite"),
     ({"a": [1.0], "b": [[1.0]]}, "arm b must be one flat list"),
@@ -277,33 +201,3 @@ def test_impossible_tolerance_is_refused(tolerated: float) -> None:
     """What is tolerated is a number, 0 or more."""
     with pytest.raises(InvalidInput, match="tolerated"):
         harmed([1.0], [1.0], tolerated=tolerated)
-
-
-@pytest.mark.parametrize(
-    ("counts", "weights"), [([1], [1.0]), ([1, 2], [1.0]), ([1, -1], [1, 1]), ([1, 1], [1, 0]), ([1, 1], [1, math.nan])]
-)
-def test_impossible_counts_are_refused(counts: list[int], weights: list[float]) -> None:
-    """Counts and weights come in pairs, two or more, none negative."""
-    with pytest.raises(InvalidInput):
-        sample_ratio_mismatch(counts, weights)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"spread": 0.0},
-        {"effect": -1.0},
-        {"units_per_day": math.inf},
-        {"days": math.nan},
-        {"weights": (0.7, 0.7)},
-        {"weights": (0.0, 1.0)},
-        {"correlation": 1.0},
-        {"power": 0.2},
-        {"alpha": 0.0},
-    ],
-)
-def test_impossible_plans_are_refused(wrong: dict[str, Any]) -> None:
-    """A plan needs numbers that can be."""
-    sound: dict[str, Any] = {"spread": 1.0, "effect": 0.1, "units_per_day": 100.0}
-    with pytest.raises(InvalidInput):
-        plan(**(sound | wrong))

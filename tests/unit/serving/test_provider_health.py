@@ -8,20 +8,15 @@ from typing import Any
 
 import pytest
 from fakes.acting_provider import Act, ActingProvider, request
-from fakes.fake_serving import prompt_version, prove
 from fakes.virtual_clock import on_virtual_clock
 
-from registry.alarms import open_alarm
-from registry.database import DatabaseUnavailable
 from registry.messages import Attempt, Completion, CompletionRequest
-from registry.tenants import Keys
 from serving.metrics import Metrics
 from serving.providers.base import Overloaded, ProviderError, Unreachable
 from serving.providers.board import Board
 from serving.providers.chain import Chain, Link
 from serving.providers.health import ProviderProbe, report
 from serving.readiness import provider_probe
-from serving.routes import providers
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 
@@ -241,74 +236,3 @@ class TestMetrics:
         assert 'assay_provider_attempt_seconds_sum{model="m",provider="p"} 2.0' in text
         assert 'assay_provider_first_byte_seconds_sum{model="m",provider="p"} 0.4' in text
         assert 'assay_provider_events_total{event="retried",provider="p"} 1.0' in text
-
-
-class TestRoute:
-    """`GET /v1/providers`."""
-
-    async def test_operators_see_every_provider(self, filled: Any) -> None:
-        """After one question: its attempt, its model, its state."""
-        await filled.ask()
-        answer = await filled.client.get("/v1/providers", headers=filled.as_("ops"))
-        (entry,) = answer.json()["items"]
-        assert (answer.status_code, answer.json()["next"]) == (200, None)
-        assert (entry["provider"], entry["state"], entry["window"]["calls"]) == ("scripted", "closed", 1)
-        assert entry["answering_model"] == "scripted"
-
-    async def test_open_alarms_stand_with_their_provider(self, api: Any) -> None:
-        """Those of other subjects do not."""
-        for subject in ("scripted/scripted", "other/model"):
-            open_alarm(
-                api.services.database,
-                kind="provider-availability",
-                subject=subject,
-                severity="page",
-                details={"burn": 20.0},
-                note=lambda _kind, _body: None,
-            )
-        (entry,) = (await api.client.get("/v1/providers", headers=api.as_("ops"))).json()["items"]
-        (alarm,) = entry["alarms"]
-        assert (alarm["kind"], alarm["severity"], alarm["details"]) == ("provider-availability", "page", {"burn": 20.0})
-
-    async def test_a_provider_without_evidence_is_named_with_the_way_to_it(self, api: Any) -> None:
-        """For each prompt that serves without it: which version, and the commands that let it answer."""
-        version = prompt_version(4, "Answer anew.")
-        assert (await api.client.get("/v1/providers", headers=api.as_("ops"))).json()["items"][0]["skipped_for"] == []
-        api.prompts.versions["insights", "production"] = version
-        prove(api.services.database, version, models=[("other", "m")], at_ms=5_000)
-        await api.services.prompts.refresh()
-        (entry,) = (await api.client.get("/v1/providers", headers=api.as_("ops"))).json()["items"]
-        assert entry["skipped_for"] == [
-            {
-                "prompt": "insights",
-                "alias": "production",
-                "version": 4,
-                "commands": [
-                    "assay evaluate run --prompt insights/4 --provider scripted",
-                    "assay prompts promote insights 4",
-                ],
-            }
-        ]
-
-    async def test_without_a_database_the_live_state_is_still_told(
-        self, api: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Nobody knows the alarms then."""
-
-        def away(_database: object) -> None:
-            raise DatabaseUnavailable("away")
-
-        monkeypatch.setattr(providers, "open_alarms", away)
-        answer = await api.client.get("/v1/providers", headers=api.as_("ops"))
-        assert (answer.status_code, answer.json()["items"][0]["alarms"]) == (200, None)
-
-    async def test_it_is_for_platform_operators_only(self, api: Any) -> None:
-        """Neither apps nor a tenant's own operator: the figures cover all tenants."""
-        tenants_own = Keys(api.services.database).create("ops", "north", "tests").key
-        for headers, status in (
-            ({}, 401),
-            (api.as_("app"), 403),
-            ({"Authorization": f"Bearer {tenants_own}"}, 403),
-            (api.as_("admin"), 200),
-        ):
-            assert (await api.client.get("/v1/providers", headers=headers)).status_code == status
