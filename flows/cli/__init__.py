@@ -3,5 +3,8 @@
 * main: registers everything; the one place where errors become exit codes
 * console: tables and lines for people, JSON for machines
 * lifecycle: up, down, status, doctor, serve
-* ask, ingest, tenants, keys, prompts, evaluate, datasets
+* platform_checks: what `status` and `doctor` ask the API, the alarms and the evidence
+* ask, ingest, tenants, keys, prompts, experiments, providers, evaluate, datasets
+* prompt_actions, prompt_queries, prompt_standing, prompt_output: what `prompts` changes, reads, judges and prints
+* options: what options of several commands have in common
 """

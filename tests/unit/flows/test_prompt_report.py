@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from recorded_calls import NOON, RecordedCalls
 from typer.testing import CliRunner
 
 from flows.cli.prompts import app
-from flows.prompt_report import VersionReport, document, look, markdown, quality_of
+from flows.prompt_report import VersionReport, document, look, markdown, quality, quality_of
 from flows.schedule import DEPLOYMENTS
 from flows.watch_prompts import metrics, table
 from registry.database import Database
@@ -144,20 +145,9 @@ def test_what_there_is_not_is_said(arguments: list[str], sentence: str) -> None:
         invoke(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("details", "expected"),
-    [
-        ({"metrics": {"answer_right": 0.9}, "intervals": {"answer_right": [0.8, 0.95, 60]}}, (0.9, 0.8, 60)),
-        ({"metrics": {"answer_right": 0.9}}, (0.9, float("-inf"), 0)),
-        ({"metrics": {"mrr": 0.9}}, None),
-        ({"metrics": "rubbish"}, None),
-    ],
-)
-def test_the_quality_of_an_evaluation(
-    details: Mapping[str, JsonValue], expected: tuple[float, float, int] | None
-) -> None:
-    """Its share of right answers with the interval that it stored; older evidence stored none."""
-    evidence = Evidence(
+def evaluation(details: Mapping[str, JsonValue]) -> Evidence:
+    """An evaluation as it was stored."""
+    return Evidence(
         id="e",
         kind="evaluation",
         prompt_name="insights",
@@ -171,8 +161,41 @@ def test_the_quality_of_an_evaluation(
         dataset=None,
         created_ms=0,
     )
-    found = quality_of(evidence)
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({"metrics": {"answer_right": 0.9}, "intervals": {"answer_right": [0.8, 0.95, 60]}}, (0.9, 0.8, 60)),
+        ({"metrics": {"answer_right": 0.9}}, (0.9, float("-inf"), 0)),
+        ({"metrics": {"answer_right": 0.9}, "questions": 85}, (0.9, float("-inf"), 85)),
+        ({"metrics": {"mrr": 0.9}}, None),
+        ({"metrics": "rubbish"}, None),
+    ],
+)
+def test_the_quality_of_an_evaluation(
+    details: Mapping[str, JsonValue], expected: tuple[float, float, int] | None
+) -> None:
+    """Its share of right answers with the interval that it stored; older evidence stored none."""
+    found = quality_of(evaluation(details))
     assert (found and (found.value, found.low, found.n)) == expected
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({"metrics": {"answer_right": 0.9}, "intervals": {"answer_right": [0.8, 0.95, 60]}}, ", n 60"),
+        ({"metrics": {"answer_right": 0.9}, "questions": 85}, "answer_right 0.9, n 85"),
+        ({"metrics": {"answer_right": 0.9}}, "answer_right 0.9"),
+    ],
+)
+def test_an_evaluation_says_how_many_questions_it_rests_on(
+    reports: tuple[VersionReport, ...], details: Mapping[str, JsonValue], expected: str
+) -> None:
+    """A share of right answers without its n could be one of three; what was not recorded is left out."""
+    shown = quality(replace(reports[0], evaluations=(evaluation(details),)))
+    assert shown.startswith("PASS with openai m, answer_right 0.9")
+    assert shown.endswith(expected)
 
 
 def test_the_look_is_scheduled_each_hour() -> None:

@@ -18,6 +18,7 @@ from registry.prompts.promoted import PromptHashes
 from registry.prompts.schema import PromptTemplate, load_template
 from registry.prompts.stored import TEXT_TAG
 from registry.prompts.versions import PromotedVersion
+from registry.schema import alarms
 from serving.settings import ServingSettings
 
 
@@ -188,3 +189,16 @@ def test_doctor_goes_on_without_the_registry(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("ASSAY_DATABASE_URL", "sqlite:////nowhere/registry.db")
     (check,) = alarm_checks(ServingSettings())
     assert (check.name, check.state) == ("alarms", "warning")
+
+
+def test_an_alarm_that_somebody_edited_is_still_one(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it rests on cannot be read any more; that it is open can."""
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
+    open_alarm(database, kind="k", subject="s", severity="page", details={}, note=lambda _kind, _body: None)
+    for text in ("{", "[]", "[" * 100_000):
+        with database.write() as connection:
+            connection.execute(alarms.update().values(details=text))
+        (check,) = alarm_checks(ServingSettings())
+        assert (check.name, check.state) == ("alarm k", "failed")

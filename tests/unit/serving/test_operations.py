@@ -57,12 +57,15 @@ async def test_mlflow_down_without_any_prompt_is_not_ready(api: Any) -> None:
 
 
 async def test_an_alias_that_is_not_followed_degrades(api: Any) -> None:
-    """What was let through answers, and somebody should look."""
+    """What was let through answers, and somebody should look: alarm, alias and both versions are named."""
     api.prompts.versions["insights", "production"] = prompt_version(2, "Answer anew.")
     await api.services.prompts.refresh()
     answer = await api.client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
-    assert "may not serve" in answer.json()["dependencies"]["prompts"]["detail"]
+    assert answer.json()["dependencies"]["prompts"]["detail"] == (
+        "alarm prompt-unproven: insights@production points at version 2, which may not serve (unproven), "
+        "version 1 serves"
+    )
 
 
 async def test_prompts_without_a_proven_provider_are_not_ready(api: Any) -> None:

@@ -114,6 +114,14 @@ async def test_an_unfit_word_is_refused(spoken: Any, what: str, body: dict[str, 
     assert (answer.status_code, answer.json()["code"], kept(spoken)) == (422, "invalid-request", ())
 
 
+@pytest.mark.parametrize("hours", [25, 999, 1e9])
+async def test_a_waiver_that_is_too_long_is_told_the_policys_maximum(spoken: Any, hours: float) -> None:
+    """However many hours were asked for, it is the policy that sets the most."""
+    answer = await say(spoken, "ada", "waivers", hours=hours, reason="x")
+    assert answer.status_code == 422
+    assert f"holds for 24 hours at most, not for {hours:g}" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("version", "status", "code"),
     [(9, 404, "prompt-not-found"), (0, 422, "invalid-request"), ("x", 422, "invalid-request"), (10**9, 422, None)],
