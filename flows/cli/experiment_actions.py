@@ -37,6 +37,7 @@ from registry.prompts.promotion import Promoter
 from registry.prompts.promotion_records import told_serving_models, valid_promotions
 from registry.prompts.revocation import NoPromotion
 from registry.prompts.versions import PromotedVersion, PromptSource
+from registry.tenants import Tenants
 from serving.settings import ServingSettings
 
 DAYS_LOOKED_BACK = 28
@@ -150,9 +151,12 @@ async def start(name: str, wanted: Wanted) -> Experiment:
         NoPromotion: nothing is in production to compare with.
         PromotionRefused: an arm lacks its evidence.
         ExperimentRunning: the prompt has one already.
+        NotFound: a tenant to leave out is not there; a slip of the pen would let the one meant take part.
     """
     policy = policy_about(name)
     with open_registry() as database:
+        for tenant in wanted.excluded:
+            Tenants(database).get(tenant)
         serving = valid_promotions(database, name, policy.alias, int(time.time() * 1000))
         if not serving:
             raise NoPromotion(f"prompt {name!r} has nothing under {policy.alias!r} to compare with; promote a version")

@@ -17,7 +17,7 @@ from flows.cli import experiment_actions, prompt_actions
 from flows.cli import experiment_options as options
 from flows.cli.main import app
 from registry.database import Database, open_database
-from registry.errors import Conflict, InvalidInput
+from registry.errors import Conflict, InvalidInput, NotFound
 from registry.prompts.experiment_design import Guardrail, Step
 from registry.prompts.experiment_lifecycle import ExperimentRunning
 from registry.prompts.experiments import ExperimentNotFound, running_experiments
@@ -25,6 +25,7 @@ from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.promotion_records import ServingModel, tell_serving_models, valid_promotions
 from registry.prompts.revocation import NoPromotion
 from registry.schema import experiments
+from registry.tenants import Tenants
 
 WORDING = """
 name: insights
@@ -71,6 +72,7 @@ def run_json(*arguments: object, code: int = 0) -> Any:
 def test_an_experiment_from_start_to_stop(versions: None, database: Database) -> None:
     """Start tells the arms, status what they show, stop who ended it; production is never touched."""
     before = valid_promotions(database, "insights", "production", 2**53)
+    Tenants(database).create("north", "North")
     started = run_json("experiments", "start", "insights", 2, 3, "--weights", "2,1,1", "--exclude", "north")
     arms = [(arm["name"], arm["version"], arm["weight"]) for arm in started["design"]["arms"]]
     assert arms == [("control", 1, 2), ("v2", 2, 1), ("v3", 3, 1)]
@@ -134,7 +136,7 @@ def test_without_a_production_version_there_is_no_control(versions: None) -> Non
         ((2, "--ramp", "soon"), "HOURS:SHARE"),
         ((2, "--ramp", "0:1", "--ramp", "5:0.1"), "never shrink"),
         ((2, "--alpha", "0.9"), "less than or equal to 0.2"),
-        ((2, "--exclude", "No Such"), "pattern"),
+        ((2, "--exclude", "No Such"), "cannot be a tenant"),
         ((2, 3, 2, 3), "5 arms"),
     ],
 )
@@ -142,6 +144,13 @@ def test_what_cannot_be_designed_is_said_plainly(versions: None, more: tuple[obj
     """Usage errors name what was typed."""
     with pytest.raises(InvalidInput, match=reason):
         run("experiments", "start", "insights", *more)
+
+
+def test_a_tenant_to_leave_out_has_to_be_there(versions: None, database: Database) -> None:
+    """With a slip of the pen the one that was meant would take part, so nothing starts."""
+    with pytest.raises(NotFound, match="nobody"):
+        run("experiments", "start", "insights", 2, "--exclude", "nobody")
+    assert running_experiments(database) == ()
 
 
 def test_an_experiment_that_cannot_be_read_is_shown_and_stopped(versions: None, database: Database) -> None:
