@@ -1,11 +1,12 @@
 """A migrated registry in SQLite, made once a session and copied for each test; and one on either database."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes.fake_clock import FakeClock
+from fixtures_postgres import PostgresRegistries
 
 from registry.database import Database, migrate, open_database
 from registry.tenants import Tenants
@@ -36,12 +37,14 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def registry_url(request: pytest.FixtureRequest) -> str:
+def registry_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Address of an empty, migrated registry: first on SQLite, then on PostgreSQL."""
     if request.param == "sqlite":
-        return request.getfixturevalue("database_url")
-    make: Callable[[], str] = request.getfixturevalue("new_postgres_registry")
-    return make()
+        yield request.getfixturevalue("database_url")
+        return
+    registries: PostgresRegistries = request.getfixturevalue("postgres_registries")
+    with registries.lent() as url:
+        yield url
 
 
 @pytest.fixture

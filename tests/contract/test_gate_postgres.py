@@ -1,24 +1,24 @@
 """The gate on PostgreSQL: MLflow's registry and ours, as many nodes share them."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fixtures_mlflow import started_mlflow
-from fixtures_postgres import PostgresServer
+from fixtures_postgres import PostgresRegistries, PostgresServer
 from mlflow_calls import TEXT, MlflowCalls
 
 pytestmark = pytest.mark.contract
 
 
 def test_the_gate_stands_on_postgresql(
-    postgres: PostgresServer, new_postgres_registry: Callable[[], str], tmp_path: Path, prompt_name: str
+    postgres: PostgresServer, postgres_registries: PostgresRegistries, tmp_path: Path, prompt_name: str
 ) -> None:
     """Evidence lets through, its lack does not, and what serves is not pulled away."""
     postgres.run("CREATE DATABASE mlflow")
     store = postgres.url("mlflow").replace("postgresql:", "postgresql+psycopg:")
     with (
-        started_mlflow(tmp_path, store=store, registry=new_postgres_registry()) as server,
+        postgres_registries.lent() as registry,
+        started_mlflow(tmp_path, store=store, registry=registry) as server,
         MlflowCalls(server.url) as anybody,
     ):
         server.protect(prompt_name)
