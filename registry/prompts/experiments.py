@@ -185,7 +185,8 @@ def _experiment(row: RowMapping) -> Experiment | UnreadableExperiment:
         column = "row"
         return Experiment(**dict(_Row.model_validate(fields)))
     except (ValueError, TypeError, RecursionError) as error:
-        _tell_unreadable(str(row["id"]))
+        if row["status"] != ENDED:
+            _tell_unreadable(str(row["id"]))
         names = {name: str(row[name]) for name in ("id", "prompt_name", "status")}
         return UnreadableExperiment(**names, trouble=_trouble(column, error))
 
