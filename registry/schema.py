@@ -16,8 +16,8 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0001"
-"""The newest migration in registry/migrations, which makes exactly these tables."""
+REVISION = "0002"
+"""The newest migration in registry/migrations; all together make exactly these tables."""
 
 metadata = MetaData(
     naming_convention={

@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from fakes.fake_clock import FakeClock
-from sqlalchemy import insert, text
+from sqlalchemy import Connection, insert, text
 
 from registry.database import Database, DatabaseUnavailable, migrate, open_database, upsert
 from registry.schema import metadata, tenants
@@ -34,11 +36,25 @@ class TestMigrations:
     def test_migrating_twice_at_once_works(self, registry_url: str, registry: Database) -> None:
         """Processes that start together may all migrate."""
         with registry.write() as connection:
-            for table in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
-                connection.execute(text(f"DROP TABLE {table}"))
+            _drop_everything(connection)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(migrate, [registry_url] * 4))
         assert Tenants(registry).list() == []
+
+    def test_an_older_database_keeps_everything(self, registry_url: str, registry: Database) -> None:
+        """A registry of an earlier schema is not opened, and after migrating has its rows and all tables."""
+        with registry.write() as connection:
+            _drop_everything(connection)
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", "registry:migrations")
+            command.upgrade(config, "0001")
+        Tenants(registry).create("acme", "Acme")
+        with pytest.raises(DatabaseUnavailable, match=r"schema '0001' .* run `assay up` to migrate"):
+            open_database(registry_url)
+        migrate(registry_url)
+        assert Tenants(registry).get("acme").name == "Acme"
+        with registry.read() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
     def test_a_newer_database_is_refused(self, registry_url: str, registry: Database) -> None:
         """A registry made by a later Assay is neither opened nor touched."""
@@ -125,3 +141,8 @@ class TestSignals:
 
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(race, range(8))) == 1
+
+
+def _drop_everything(connection: Connection) -> None:
+    for table in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
+        connection.execute(text(f"DROP TABLE {table}"))
