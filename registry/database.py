@@ -222,6 +222,7 @@ def _create_engine(address: URL) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver's own BEGIN comes too late for BEGIN IMMEDIATE
+    connection.text_factory = _text
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",  # a killed process loses nothing; a power cut may lose the last moments, never order
@@ -229,6 +230,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "secure_delete=ON",  # a destroyed key is overwritten, not just unlinked
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _text(stored: bytes) -> str:
+    """Bytes that are no UTF-8, which only another program can have written, spoil their row and not the whole query."""
+    return stored.decode(errors="replace")
 
 
 def _begin_sqlite(connection: Connection) -> None:

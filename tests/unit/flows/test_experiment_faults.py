@@ -7,7 +7,7 @@ import pytest
 from fakes.experiment_stage import POLICY, ExperimentStage
 from fakes.fake_clock import FakeClock
 from fakes.fake_serving import prompt_version
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from flows import experiment_looks
 from flows.experiment_analysis import Assessment
@@ -45,13 +45,16 @@ def test_one_that_cannot_be_looked_at_keeps_no_other_going(
     assert isinstance(found.failed[broken.id], ArithmeticError)
 
 
-def test_one_that_cannot_be_read_is_a_fault_until_it_is_ended(database: Database, clock: FakeClock) -> None:
-    """Each look tells it, with the command that ends it, and no longer once it ended."""
+@pytest.mark.parametrize("design", ["'{}'", "CAST(x'7bff7d' AS TEXT)", "x'00'"])
+def test_one_that_cannot_be_read_is_a_fault_until_it_is_ended(
+    database: Database, clock: FakeClock, design: str
+) -> None:
+    """Each look tells it, with the command that ends it, and no longer once it ended; also bytes that are no text."""
     stage = ExperimentStage(database, clock)
     stage.promote(ONE)
     experiment = stage.start(ONE, TWO)
     with database.write() as connection:
-        connection.execute(update(experiments).values(design="{}"))
+        connection.execute(update(experiments).values(design=text(design)))
     found = look_at_all(database, {"insights": POLICY}, stage.note, clock)
     assert (found.seen, found.ended) == ((), ())
     assert f"assay experiments stop {experiment.id}" in str(found.failed[experiment.id])
