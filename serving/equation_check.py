@@ -79,15 +79,18 @@ class _Sight:
     signless: bool
 
     def finding(self, equation: Equation, result: Operand) -> tuple[Finding, Value | None]:
-        """What the readings of the equation say of a result: that it holds in one, or that it is wrong in one."""
-        finding: Finding = "open"
+        """What the first reading says whose operands are all known, or that the result holds in a later one."""
+        finding: Finding | None = None
         for reading in self.readings(equation, result.figure.unit):
             values = _values(equation, reading)
-            compared = _compared(values, result, reading, self.anchors(equation, reading)) if values else "open"
-            if compared == "holds":
-                return compared, values[-1]
-            finding = "wrong" if compared == "wrong" else finding
-        return finding, None
+            if values is None:
+                finding = finding or "wrong"  # it divides by nothing
+            elif values:
+                compared = _compared(values, result, reading, self.anchors(equation, reading))
+                if compared == "holds":
+                    return compared, values[-1]
+                finding = finding or compared
+        return finding or "open", None
 
     def unequal(self, equation: Equation) -> bool:
         """Whether terms that are said to be equal are not, in every reading in which all operands are known."""
@@ -113,9 +116,12 @@ class _Sight:
         return frozenset(figure.value for figure in beside if reading.power and figure.power == reading.power)
 
 
-def _values(equation: Equation, reading: Reading) -> list[Value]:
-    """What the terms are worth; empty if one of them cannot be told."""
-    values = [reading.value(term) for term in equation.terms]
+def _values(equation: Equation, reading: Reading) -> list[Value] | None:
+    """What the terms are worth; empty if one of them cannot be told, None if one divides by nothing."""
+    try:
+        values = [reading.value(term) for term in equation.terms]
+    except ZeroDivisionError:
+        return None
     return [] if None in values else [value for value in values if value is not None]
 
 
@@ -131,7 +137,7 @@ def _compared(values: Sequence[Value], result: Operand, reading: Reading, anchor
     if not fitting:
         # In a table of percentages the evidence's figures bear no sign either: `12 + 3 = 15 %`.
         plain = unit in POINTS and all(abs(value.stated - Fraction(written)) <= tolerance for value in values)
-        return "open" if plain and all(UNKNOWN in value.units for value in values) else "wrong"
+        return "open" if plain and all(value.units == {UNKNOWN} for value in values) else "wrong"
     permitted = [permits(value.units, unit) for value in values]
     if False in permitted:
         return "wrong"

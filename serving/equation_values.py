@@ -30,6 +30,9 @@ from serving.figure_agreement import NEVER_COUNTED, tolerance_of
 from serving.stated_equations import Operand, Operation, Term
 
 _YEAR = re.compile(r"\d{4}")
+_PER_HUNDRED = re.compile(
+    r"%|\bper ?cent|\bhundred|\bshare|\brate\b|prozent|anteil|\bquote|pour cent|\btaux", re.IGNORECASE
+)
 _HUNDRED = Fraction(100)
 _POWERS = {Fraction(10**power): power for power in (3, 6, 9)}
 
@@ -76,7 +79,11 @@ class Reading:
     _values: dict[Term, Value | None] = field(default_factory=dict[Term, "Value | None"])
 
     def value(self, term: Term) -> Value | None:
-        """What the term is worth; None if an operand is not known, the units do not fit, or it divides by nothing."""
+        """What the term is worth; None if an operand is not known or the units do not fit.
+
+        Raises:
+            ZeroDivisionError: it divides by nothing.
+        """
         if term not in self._values:
             self._values[term] = self._operand(term) if isinstance(term, Operand) else self._operation(term)
         return self._values[term]
@@ -192,6 +199,8 @@ class Reading:
             return None
         if self.unit:
             return replace(value, units=frozenset({RATIO}))
+        if _PER_HUNDRED.search(self.claim) is None:
+            return None
         return Value(value.stated * 100, value.known * 100, frozenset({BARE_PERCENT}))
 
     def _written_out(self, operand: Term, factor: Fraction) -> Value | None:
@@ -276,8 +285,6 @@ def _calculated(sign: str, left: Value, right: Value) -> Value | None:
         units = multiplied(left.units, right.units)
         found = Value(left.stated * right.stated, left.known * right.known, units)
     elif sign == "/":
-        if not right.stated or not right.known:
-            return None
         units = divided(left.units, right.units)
         found = Value(left.stated / right.stated, left.known / right.known, units)
     else:

@@ -85,16 +85,13 @@ _SIGNS: dict[str, str] = {
 }
 _EQUALS = ("=", "≈", "equals", "is equal to", "ergibt", "entspricht", "égale")
 _RANKS = {"+": 1, "-": 1, "*": 2, "/": 2}
-_HEDGES = frozenset(
-    ("~", "about", "around", "approximately", "roughly", "nearly", "ca", "circa", "rund", "etwa", "knapp", "environ")
-)
-_UNREAD_SCALES = frozenset(
-    ("hundred", "hundreds", "thousands", "dozen", "dozens", "lakh", "crore", "hundert", "dutzend", "douzaine")
-)
+_HEDGES = frozenset({"~", "about", "around", "approximately", "roughly", "nearly", "ca", "circa", "rund", "etwa"})
+_UNREAD_SCALES = frozenset({"hundred", "hundreds", "thousands", "dozen", "dozens", "lakh", "crore", "hundert"})
 _OF = frozenset({"of", "von", "de"})
 _HAS_EQUALS = re.compile("[=≈]|" + "|".join(rf"\b{word}\b" for word in _EQUALS[2:]), re.IGNORECASE)
 _PHRASES = "|".join(re.escape(phrase) for phrase in (*_SIGNS, *_EQUALS) if " " in phrase)
 _GAP = re.compile(rf"\*\*|\s:\s|\b(?:{_PHRASES})\b|\w+|[^\w\s]", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _MINUS = re.compile("[-\u2212\u2013]")
 _OPERAND_FOLLOWS = re.compile(r"\s*(?:\(|(?:[€$£¥]|EUR|USD|GBP|CHF|JPY)?\s?\d)")
 
@@ -260,6 +257,8 @@ def _equation(run: Sequence[_Token]) -> Equation | None:
             sides.append([])
         else:
             sides[-1].append(piece)
+    if len(sides[0]) == 1 and isinstance(year := sides[0][0], Operand) and _YEAR.fullmatch(year.figure.text):
+        sides = sides[1:]  # `Revenue 2025 = 40 + 10 = 50`
     operands = [piece for piece in run if isinstance(piece, Operand)]
     if len(sides) == 1 or len(operands) > OPERANDS_MAX or any(operand.noun == _UNREADABLE for operand in operands):
         return None
