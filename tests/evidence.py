@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the tests' own modules stand there
 
+import evidence_experiment as trial  # noqa: E402 - after the line above
+import evidence_prefect as prefect  # noqa: E402 - after the line above
 import evidence_promotion as walk  # noqa: E402 - after the line above
 from fixtures_engine import free_port  # noqa: E402
 
@@ -49,6 +50,7 @@ SETTLE_MS, LOOKS_MAX = 700, 40
 """A page is photographed when two looks this far apart are equal."""
 
 PROMPT_WIDTH, RUN_WIDTH, HEIGHT = 860, 640, 1_260
+PICTURE_SIZE = {"width": 1_040, "height": 720}
 PREFECT_SIZE = (1_200, 800)
 GAP, BYTES_MAX = 12, 600_000
 BEHIND = (208, 215, 222)
@@ -62,6 +64,7 @@ class NoPicture(Exception):
 class Platform:
     """Where the pages are."""
 
+    api: str
     mlflow: str
     prefect: str
     environment: Mapping[str, str]
@@ -86,6 +89,7 @@ def platform(home: Path) -> Generator[Platform]:
     try:
         subprocess.run((*ASSAY, "up", "--json"), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         yield Platform(
+            api=f"http://127.0.0.1:{ports['API']}",
             mlflow=f"http://127.0.0.1:{ports['MLFLOW']}",
             prefect=f"http://127.0.0.1:{ports['PREFECT']}",
             environment=environment,
@@ -158,27 +162,10 @@ def prefect_page(page: Page, prefect_url: str) -> Image.Image:
     return settled(page)
 
 
-def providers_artifact(prefect_url: str) -> str:
-    """Run the flow that watches the providers; id of the page that it leaves."""
-    latest = {"artifacts": {"key": {"any_": ["providers"]}}}
-    with httpx.Client(base_url=f"{prefect_url}/api", timeout=30, trust_env=False) as prefect:
-        wanted = {"deployments": {"name": {"any_": ["watch-providers"]}}}
-        [deployment] = prefect.post("/deployments/filter", json=wanted).raise_for_status().json()
-        started = prefect.post(
-            f"/deployments/{deployment['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}}
-        )
-        run = started.raise_for_status().json()["id"]
-        for _ in range(LOOKS_MAX * 3):
-            found = prefect.post("/artifacts/latest/filter", json=latest).raise_for_status().json()
-            if found and found[0]["flow_run_id"] == run:
-                return str(found[0]["latest_id"] if "latest_id" in found[0] else found[0]["id"])
-            time.sleep(SETTLE_MS / 1000)
-    raise NoPicture("the flow watch-providers left no artifact")
-
-
 def providers_page(page: Page, prefect_url: str) -> Image.Image:
     """What the flow `watch_providers` leaves for people."""
-    artifact = providers_artifact(prefect_url)
+    run = prefect.run_flow(prefect_url, "watch-providers")
+    artifact = prefect.artifact(prefect_url, "providers", run)
     page.set_viewport_size({"width": PREFECT_SIZE[0], "height": PREFECT_SIZE[1]})
     page.goto(f"{prefect_url}/artifacts/artifact/{artifact}", wait_until="commit")
     page.get_by_text("extractive-1").first.wait_for()
@@ -217,7 +204,7 @@ def promotion(page: Page, at: Platform) -> None:
     walk.open_prompt(page, at.mlflow)
     page.get_by_text("assay.verdict").first.wait_for()
     save(settled(page), "candidate-verdict.png")
-    walk.approve(ASSAY, at.environment, ROOT)
+    walk.approve(ASSAY, at.environment, ROOT, walk.VERSION)
     walk.set_alias(page, walk.VERSION, "production").wait_for(state="detached")
     walk.open_prompt(page, at.mlflow)
     page.get_by_role("row").filter(has_text=f"Version {walk.VERSION}").get_by_text("production").wait_for()
@@ -233,6 +220,23 @@ def promotion(page: Page, at: Platform) -> None:
     save(settled(page), "rolled-back.png")
 
 
+def experiment(page: Page, at: Platform) -> None:
+    """Version 2 beside version 1 until one is found better, and the run that shows it."""
+    walk.approve(ASSAY, at.environment, ROOT, 1)  # an arm needs what production needs now
+    run = trial.decided(ASSAY, at.environment, ROOT, api_url=at.api, prefect_url=at.prefect, versions=(1, walk.VERSION))
+    page.set_viewport_size({"width": RUN_WIDTH, "height": HEIGHT})
+    page.goto(run, wait_until="commit")
+    page.get_by_text(f"{PROMPT} (v{walk.VERSION})").wait_for()
+    page.get_by_role("button", name="Toggle sidebar").click()
+    page.get_by_text("Show more").click()
+    shown = settled(page)
+    page.set_viewport_size(PICTURE_SIZE)  # pyright: ignore[reportArgumentType] - a plain dict does
+    page.goto(f"{run}/artifacts", wait_until="commit")
+    page.get_by_text("difference.png").first.click()
+    page.get_by_role("img", name="difference.png").wait_for()
+    save(side_by_side(shown, settled(page)), "experiment-decided.png")
+
+
 def photograph(at: Platform) -> None:
     """Take all pictures."""
     chromium = shutil.which("chromium")
@@ -246,6 +250,7 @@ def photograph(at: Platform) -> None:
         save(prefect_page(page, at.prefect), "prefect-run.png")
         save(providers_page(page, at.prefect), "providers.png")
         promotion(page, at)
+        experiment(page, at)
         browser.close()
 
 
@@ -254,7 +259,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as folder, platform(Path(folder) / "home") as at:
             photograph(at)
-    except (NoPicture, subprocess.CalledProcessError) as error:
+    except (NoPicture, RuntimeError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

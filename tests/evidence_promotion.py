@@ -88,11 +88,11 @@ def await_verdict(mlflow_url: str) -> None:
     raise TimeoutError(f"{PROMPT}/{VERSION} has no verdict after {VERDICT_S_MAX:g} s")
 
 
-def approve(assay: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> None:
-    """Each engineer approves with a key of their own."""
+def approve(assay: tuple[str, ...], environment: Mapping[str, str], folder: Path, version: int) -> None:
+    """Each engineer approves a version with a key of their own."""
     for engineer in ENGINEERS:
         make = (*assay, "keys", "create", "--role", "engineer", "--owner", engineer, "--json")
         made = subprocess.run(make, env=dict(environment), cwd=folder, stdout=subprocess.PIPE, check=True)
         own = {**environment, "ASSAY_KEY": json.loads(made.stdout)["key"]}
-        word = (*assay, "prompts", "approve", PROMPT, str(VERSION), "--reason", "shorter, and as right", "--json")
+        word = (*assay, "prompts", "approve", PROMPT, str(version), "--reason", "short, and right", "--json")
         subprocess.run(word, env=own, cwd=folder, stdout=subprocess.DEVNULL, check=True)
