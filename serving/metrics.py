@@ -123,7 +123,7 @@ class Metrics:
     def show_arms(self, live: Iterable[tuple[str, str]]) -> None:
         """Set which arms this process serves: (experiment, arm)."""
         arms = frozenset(live)
-        for arm in arms | self._arms:
+        for arm in sorted(arms | self._arms):
             self.experiment_live.labels(*arm).set(arm in arms)
         self._arms = arms
 
