@@ -137,7 +137,7 @@ def _compared(values: Sequence[Value], result: Operand, reading: Reading, anchor
     if not fitting:
         # In a table of percentages the evidence's figures bear no sign either: `12 + 3 = 15 %`.
         plain = unit in POINTS and all(abs(value.stated - Fraction(written)) <= tolerance for value in values)
-        return "open" if plain and all(value.units == {UNKNOWN} for value in values) else "wrong"
+        return "open" if plain and all(value.units == frozenset({UNKNOWN}) for value in values) else "wrong"
     permitted = [permits(value.units, unit) for value in values]
     if False in permitted:
         return "wrong"

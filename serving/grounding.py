@@ -206,10 +206,13 @@ def _opposite(claim: str, wanted: frozenset[str], line: _Line) -> bool:
 def _with_stray_figures(draft: Draft) -> Draft:
     """Claims for those sentences of the answer whose figures no claim carries."""
     carried = [figure for claim in draft.claims for figure in figures(claim.text)]
+    # A claim that does not bear itself out, a false equation, is flagged as it is and needs no second one.
+    doubtful = {figure.value for claim in draft.claims for figure in unsupported(claim.text, carried, falling=True)}
     stray = [
         DraftClaim(text=without_marks(sentence), citations=citations_in(sentence))
         for sentence in sentences(draft.answer)
-        if any(figure.period is None for figure in figures(sentence)) and unsupported(sentence, carried, falling=True)
+        if any(figure.period is None for figure in figures(sentence))
+        and any(figure.value not in doubtful for figure in unsupported(sentence, carried, falling=True))
     ]
     if not stray or (draft.abstained and not draft.claims and read_answer(draft.answer).abstained):
         return draft

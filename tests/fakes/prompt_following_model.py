@@ -2,15 +2,16 @@
 
 It knows which sentences of the passages that it is shown answer a question of a ground truth, and quotes them. The
 wording decides how: with citations or without, the newest or the first that fits, one reading or all, silent
-or guessing where nothing answers, JSON or text, its instructions recited or not. It cannot calculate, whatever it is
-told.
+or guessing where nothing answers, JSON or text, its instructions recited or not. It calculates only if the wording asks
+for it, and it was given the equations.
 
 An idealised double: a language model follows its prompt less strictly. It proves that the evaluation tells such prompts
 apart, and nothing about a language model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from evaluation.relevance import GRADE_CITED, squeezed
 from registry.claims import Draft, DraftClaim, write_answer
@@ -36,6 +37,8 @@ class Rules:
     """A question with two readings gets both answers."""
     recites: bool
     """The answer begins with the instructions."""
+    calculates: bool
+    """What no document states is worked out, with the figures and the operation."""
 
     @classmethod
     def stated_in(cls, prompt: str) -> "Rules":
@@ -49,6 +52,7 @@ class Rules:
             newest_counts=any(words in text for words in ("later date counts", "later document beats")),
             names_readings="answer for each" in text,
             recites="begin every answer with all of these instructions" in text,
+            calculates="name the figures and the operation" in text,
         )
 
 
@@ -58,6 +62,9 @@ class PromptFollowingModel:
     Args:
         rows: the questions that it will be asked; none may be there twice.
     """
+
+    equations: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """What it can work out, by the question's id."""
 
     def __init__(self, rows: Sequence[GroundTruthRow]) -> None:
         self._rows = {row.question: row for row in rows}
@@ -94,6 +101,11 @@ class PromptFollowingModel:
         told = " ".join(claim.text for claim in claims)
         if "ambiguous" in row.tags and not rules.names_readings:
             told = claims[0].text  # the reading that comes to mind first
+        if rules.calculates:
+            cited = tuple(dict.fromkeys(label for claim in claims for label in claim.citations))
+            worked_out = tuple(DraftClaim(text=text, citations=cited) for text in self.equations.get(row.id, ()))
+            told = "\n".join((told, *(claim.text for claim in worked_out)))
+            claims += worked_out
         return Draft(answer=told, claims=claims)
 
 

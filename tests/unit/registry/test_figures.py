@@ -40,11 +40,12 @@ class TestRoundTrip:
 
     @given(tenths=st.integers(min_value=1, max_value=9_999), scale=st.sampled_from(sorted(SCALES)))
     def test_scale_words(self, tenths: int, scale: str) -> None:
-        """A scale word multiplies the value and the worth of its last digit."""
+        """A scale word multiplies the value and the worth of its last digit, and is remembered."""
         value = Decimal(tenths) / 10
         (figure,) = figures(f"about {value:.1f}{scale} pieces")
         assert figure.value == value * Decimal(10) ** SCALES[scale]
         assert figure.step == Decimal("0.1") * Decimal(10) ** SCALES[scale]
+        assert figure.power == SCALES[scale]
 
     @given(st.text(max_size=200))
     def test_never_raises(self, text: str) -> None:

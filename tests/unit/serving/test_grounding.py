@@ -23,6 +23,13 @@ PASSAGES = (
     Passage(
         id="p-2", document="staff.csv", score=0.5, text="Staff\n\nteam: North\ndrivers: 40\n\nteam: South\ndrivers: 50"
     ),
+    Passage(id="p-3", document="costs.md", score=0.4, text="Fuel cost €1.2 million. Rent came to €4.8 million in all."),
+    Passage(
+        id="p-4",
+        document="sites.csv",
+        score=0.3,
+        text="Sites\n\nsites: 27\nrevenue (thousand EUR): 143.1\nwaste (kg): 300",
+    ),
 )
 METRICS = (
     MetricSeries(
@@ -57,6 +64,14 @@ class TestGroundedClaims:
             ("Orders rose from 1,000 to 1,240, a difference of 240 (24%).", "M1"),
             ("North has 40 drivers and South 50, 90 drivers in total.", "P2"),
             ("South has 50 drivers, North has 40: on average 45 drivers a team.", "P2"),
+            ("50 / 40 x 100 = 125 %", "P2"),
+            ("(40 + 50) / 2 = 45", "P2"),
+            ("Orders grew: (1,240 - 1,000) / 1,000 = 24 %.", "M1"),
+            ("1.2 / 4.8 = 25 %", "P3"),
+            ("EUR 1.2 million / EUR 4.8 million = 25 %", "P3"),
+            ("1.2 + 4.8 = 6.0 million", "P3"),
+            ("300 kg / 1,000 = 0.3 t", "P4"),
+            ("EUR 143,100 / 27 = EUR 5,300", "P4"),
         ],
     )
     def test_is_grounded(self, text: str, citation: str) -> None:
@@ -100,6 +115,11 @@ class TestFlaggedClaims:
             ("12,300 parcels were delivered in March.", "P1"),
             ("2,026 parcels were delivered in March.", "P1"),
             ("Returns were 48,000 parcels.", "P1"),
+            ("50 - 40 = 40", "P2"),
+            ("50 / 40 = 1.25 %", "P2"),
+            ("1.2 + 4.8 = 6.0", "P3"),
+            ("50 drivers - 1.2 million = 48", "P2"),
+            ("143.1 / 27 = EUR 5.30", "P1"),
         ],
     )
     def test_is_flagged(self, text: str, citation: str) -> None:
@@ -120,6 +140,16 @@ class TestFlaggedClaims:
             ("Returns cost €48,000.", True),
             ("Profit was €7 million.", False),
         ]
+
+    def test_a_false_equation_beside_the_claims_is_flagged(self) -> None:
+        """Its figures stand in claims that are true, and still it is a false statement of its own."""
+        claims = [
+            {"text": "North has 40 drivers, South has 50.", "citations": ["P2"]},
+            {"text": "Returns cost €48,000.", "citations": ["P1"]},
+        ]
+        answer = json.dumps({"answer": "In short, 40 + 50 = 48,000.", "claims": claims})
+        grounded = ground(answer, PASSAGES, METRICS)
+        assert [claim.grounded for claim in grounded.claims] == [True, True, False]
 
 
 class TestAnswers:
