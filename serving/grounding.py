@@ -261,7 +261,7 @@ def _lines(source: _Source) -> list[_Line]:
 
 
 def _of_columns(text: str, found: Sequence[Figure]) -> Iterator[Figure]:
-    """Bare figures of a row in the unit of their column's name: €143,100 of `revenue (thousand EUR): 143.1`."""
+    """Bare figures of a row in the unit of their column's name: €2,500 of `revenue (thousand EUR): 2.5`."""
     for figure in found:
         column = _COLUMN_UNIT.search(text, max(0, figure.start - COLUMN_UNIT_CHARS_MAX), figure.start)
         named = figures(f"1 {column[1]}") if column is not None and not figure.unit else ()
