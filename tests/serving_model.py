@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from registry_model import PRODUCTION, Prompt, Record, RegistryModel
+from registry_actions.model import PRODUCTION, Prompt, Record, RegistryModel
 
 ASKS_MAX = 3
 """Versions that a worker asks MLflow for before it gives up on older ones."""

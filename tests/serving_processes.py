@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from registry_contents import HASHES, TEMPLATES
-from registry_model import PRODUCTION
-from registry_sequences import APPROVERS, CONTENTS, WORKERS
+from registry_actions.contents import HASHES, TEMPLATES
+from registry_actions.model import PRODUCTION
+from registry_actions.sequences import APPROVERS, CONTENTS, WORKERS
 
 from registry.database import Database
 from registry.errors import JsonValue

@@ -18,8 +18,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from fixtures_mlflow import started_mlflow
-from registry_comparison import Disagreement, compare_on_fake, registry_in
-from registry_server import compare_on_server
+from registry_actions.comparison import Disagreement, compare_on_fake, registry_in
+from registry_actions.server import compare_on_server
 from rich.progress import Progress
 
 from registry.database import migrate

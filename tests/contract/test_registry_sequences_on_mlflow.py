@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from fixtures_mlflow import CHAIN, GatedMlflow
-from registry_sequences import APPROVERS
-from registry_server import compare_on_server
+from registry_actions.sequences import APPROVERS
+from registry_actions.server import compare_on_server
 
 from registry.prompts.promotion_records import tell_serving_models
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from registry_comparison import compare_on_fake, registry_in
+from registry_actions.comparison import compare_on_fake, registry_in
 
 SEQUENCES = 40
 

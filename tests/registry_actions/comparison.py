@@ -10,11 +10,6 @@ from fakes.fake_clock import FakeClock
 from fakes.fake_mlflow import URL, FakeMlflow
 from fakes.gated_fake import GatedFake, LeavingDatabase, NotingGatekeeper
 from mlflow_door import FakeDoor
-from registry_contents import CONTENT_OF, IS_PROMPT, POLICIES
-from registry_expected import Expected
-from registry_model import PRODUCTION, Record
-from registry_sequences import APPROVERS, MINUTE, WORKERS, Step, sequence
-from registry_world import RegistryWorld
 from sqlalchemy import delete, select
 
 from registry.database import Database, open_database
@@ -23,6 +18,11 @@ from registry.prompts.mlflow_rest import PREFIX
 from registry.prompts.promotion_records import Promotion, valid_promotions
 from registry.prompts.schema import content_hash
 from registry.schema import evidence, metadata, promotions
+from registry_actions.contents import CONTENT_OF, IS_PROMPT, POLICIES
+from registry_actions.expected import Expected
+from registry_actions.model import PRODUCTION, Record
+from registry_actions.sequences import APPROVERS, MINUTE, WORKERS, Step, sequence
+from registry_actions.world import RegistryWorld
 
 Seen = tuple[int, int, tuple[str, ...], int | None]
 """Of a record: version, content, models, seconds until its end."""

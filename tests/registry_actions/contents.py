@@ -1,10 +1,9 @@
 """What the prompts of a random sequence say, and what their policies ask for."""
 
-from registry_sequences import APPROVERS, BROKEN, CONTENTS
-
 from registry.prompts.approvals import APPROVAL
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.schema import ModelParameters, PromptTemplate, Variable, content_hash
+from registry_actions.sequences import APPROVERS, BROKEN, CONTENTS
 
 IS_PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
 POLICIES = {

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry_model import PRODUCTION, Outcome, Record, RegistryModel, Version
-from registry_sequences import APPROVERS, BROKEN, WORKERS, Step
 from serving_model import Worker
+
+from registry_actions.model import PRODUCTION, Outcome, Record, RegistryModel, Version
+from registry_actions.sequences import APPROVERS, BROKEN, WORKERS, Step
 
 BY_NUMBER_FIRST = frozenset({"set_alias", "promote", "evaluate", "approve", "sign", "delete_version"})
 """They ask MLflow for the version before they need the registry."""

@@ -14,15 +14,15 @@ import httpx
 import pytest
 from fixtures_mlflow import GatedMlflow
 from mlflow_calls import API, UI, MlflowCalls
-from registry_comparison import Comparison, empty, write_policies
-from registry_contents import IS_PROMPT
-from registry_model import PRODUCTION
-from registry_sequences import APPROVERS, PEOPLE, Step, sequence
-from registry_world import RegistryWorld
 from sqlalchemy import update
 
 from registry.database import Database
 from registry.schema import evidence, promotions
+from registry_actions.comparison import Comparison, empty, write_policies
+from registry_actions.contents import IS_PROMPT
+from registry_actions.model import PRODUCTION
+from registry_actions.sequences import APPROVERS, PEOPLE, Step, sequence
+from registry_actions.world import RegistryWorld
 
 ROUTES = {"api": API, "ui": UI}
 STATUS_OF = {"PERMISSION_DENIED": 403, "RESOURCE_DOES_NOT_EXIST": 404, "TEMPORARILY_UNAVAILABLE": 503}

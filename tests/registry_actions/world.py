@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_door import Door
-from registry_contents import IS_PROMPT, POLICIES, TEMPLATES, text
-from registry_model import PRODUCTION, Outcome
-from registry_sequences import Step
 from serving_processes import ServingProcesses
 
 from registry.database import Database
@@ -32,6 +29,9 @@ from registry.prompts.publishing import PromptPublisher
 from registry.prompts.stored import TEXT_TAG, to_tags
 from registry.prompts.versions import PromptNotFound, PromptSource
 from registry.prompts.webhooks import remember_delivery, sign, verify
+from registry_actions.contents import IS_PROMPT, POLICIES, TEMPLATES, text
+from registry_actions.model import PRODUCTION, Outcome
+from registry_actions.sequences import Step
 
 SECRET = "shared-with-mlflow"
 
