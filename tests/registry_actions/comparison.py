@@ -9,7 +9,6 @@ import httpx
 from fakes.fake_clock import FakeClock
 from fakes.fake_mlflow import URL, FakeMlflow
 from fakes.gated_fake import GatedFake, LeavingDatabase, NotingGatekeeper
-from mlflow_door import FakeDoor
 from sqlalchemy import delete, select
 
 from registry.database import Database, open_database
@@ -19,6 +18,7 @@ from registry.prompts.promotion_records import Promotion, valid_promotions
 from registry.prompts.schema import content_hash
 from registry.schema import evidence, metadata, promotions
 from registry_actions.contents import CONTENT_OF, IS_PROMPT, POLICIES
+from registry_actions.door import FakeDoor
 from registry_actions.expected import Expected
 from registry_actions.model import PRODUCTION, Record
 from registry_actions.sequences import APPROVERS, MINUTE, WORKERS, Step, sequence

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving_model import Worker
-
 from registry_actions.model import PRODUCTION, Outcome, Record, RegistryModel, Version
 from registry_actions.sequences import APPROVERS, BROKEN, WORKERS, Step
+from registry_actions.worker import Worker
 
 BY_NUMBER_FIRST = frozenset({"set_alias", "promote", "evaluate", "approve", "sign", "delete_version"})
 """They ask MLflow for the version before they need the registry."""

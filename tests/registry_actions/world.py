@@ -5,9 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow_door import Door
-from serving_processes import ServingProcesses
-
 from registry.database import Database
 from registry.errors import AssayError, JsonValue, NotFound, Unavailable
 from registry.prompts import revocation
@@ -30,7 +27,9 @@ from registry.prompts.stored import TEXT_TAG, to_tags
 from registry.prompts.versions import PromptNotFound, PromptSource
 from registry.prompts.webhooks import remember_delivery, sign, verify
 from registry_actions.contents import IS_PROMPT, POLICIES, TEMPLATES, text
+from registry_actions.door import Door
 from registry_actions.model import PRODUCTION, Outcome
+from registry_actions.processes import ServingProcesses
 from registry_actions.sequences import Step
 
 SECRET = "shared-with-mlflow"

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import httpx
 from fakes.fake_mlflow import URL, FakeMlflow
-from registry_actions.contents import IS_PROMPT
-from registry_actions.model import PRODUCTION
 
 from registry.prompts.mlflow_rest import KEY_HEADER, PREFIX
+from registry_actions.contents import IS_PROMPT
+from registry_actions.model import PRODUCTION
 
 
 class Door(Protocol):

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from registry_actions.contents import HASHES, TEMPLATES
-from registry_actions.model import PRODUCTION
-from registry_actions.sequences import APPROVERS, CONTENTS, WORKERS
 
 from registry.database import Database
 from registry.errors import JsonValue
 from registry.prompts.promoted import PromotedPrompts
 from registry.prompts.versions import PromptNotFound
+from registry_actions.contents import HASHES, TEMPLATES
+from registry_actions.model import PRODUCTION
+from registry_actions.sequences import APPROVERS, CONTENTS, WORKERS
 from serving.active_prompt import ActivePrompts, PromptUnavailable
 from serving.metrics import Metrics
 from serving.prompt_alarms import PromptAlarms
