@@ -3,7 +3,7 @@
 import getpass
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +18,16 @@ from registry.prompts import alias_move
 from registry.prompts.candidates import CANDIDATE
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, UseCaseNotFound, load_policies, load_policy
-from registry.prompts.promoted import PromptTampered
 from registry.prompts.promotion import Promoter, PromotionRefused
 from registry.prompts.promotion_records import (
     Promotion,
     ServingModel,
-    last_of_each_content,
     told_serving_models,
 )
 from registry.prompts.publishing import PromptPublisher, Pushed
-from registry.prompts.revocation import NoPromotion
 from registry.prompts.revocation import revoke as end_records
-from registry.prompts.schema import InvalidTemplate, PromptTemplate
-from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptSource, require_valid
+from registry.prompts.schema import PromptTemplate
+from registry.prompts.versions import PromotedVersion, PromptSource, require_valid
 from registry.tenants import Keys
 from serving.settings import ServingSettings
 
@@ -78,17 +75,8 @@ async def rollback(name: str) -> Promoted:
     """
     policy = policy_about(name)
     async with open_mlflow() as rest:
-        source, current = PromptSource(rest), None
-        with suppress(PromptNotFound, InvalidTemplate):  # then whatever was let through last is the way back
-            current = (await source.by_alias(name, policy.alias)).content_hash
         with open_registry() as database:
-            records = last_of_each_content(database, name, policy.alias, _now_ms())
-            earlier = next((record for record in records if record.content_hash != current), None)
-            if earlier is None:
-                raise NoPromotion(f"no other version of prompt {name!r} may be {policy.alias!r}; promote one")
-            version = await source.by_version(name, earlier.prompt_version)
-            if version.content_hash != earlier.content_hash:
-                raise PromptTampered(f"{name}/{version.version} is not what was promoted; promote another version")
+            version = await alias_move.version_before(PromptSource(rest), database, policy, _now_ms())
             return await _move(rest, database, policy, version)
 
 

@@ -1,15 +1,18 @@
-"""Moves an alias in MLflow together with the record that allows it: either both hold or neither."""
+"""Moves an alias in MLflow together with the record that allows it: both hold or neither. And finds the way back."""
 
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from registry.database import Database
 from registry.errors import AssayError
 from registry.prompts.policy import Policy
-from registry.prompts.promoted import PROMPTS_SIGNAL
+from registry.prompts.promoted import PROMPTS_SIGNAL, PromptTampered
 from registry.prompts.promotion import Promoter
-from registry.prompts.promotion_records import Promotion, ServingModel
-from registry.prompts.versions import PromotedVersion
+from registry.prompts.promotion_records import Promotion, ServingModel, last_of_each_content
+from registry.prompts.revocation import NoPromotion
+from registry.prompts.schema import InvalidTemplate
+from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptSource
 from registry.signals import bump_signal
 
 
@@ -59,6 +62,29 @@ async def promote(
         raise
     bump_signal(promoter.database, PROMPTS_SIGNAL, promoter.clock)
     return record
+
+
+async def version_before(source: PromptSource, database: Database, policy: Policy, now_ms: int) -> PromotedVersion:
+    """What was let through before the version under the policy's alias: where a rollback goes.
+
+    Raises:
+        NoPromotion: Nothing else has a valid record.
+        PromptNotFound: Its version is deleted.
+        PromptTampered: It is in MLflow no longer what it was.
+        MlflowUnavailable: No usable answer.
+        DatabaseUnavailable: The registry does not answer.
+    """
+    name, current = policy.prompt, None
+    with suppress(PromptNotFound, InvalidTemplate):  # then whatever was let through last is the way back
+        current = (await source.by_alias(name, policy.alias)).content_hash
+    records = last_of_each_content(database, name, policy.alias, now_ms)
+    earlier = next((record for record in records if record.content_hash != current), None)
+    if earlier is None:
+        raise NoPromotion(f"no other version of prompt {name!r} may be {policy.alias!r}; promote one")
+    version = await source.by_version(name, earlier.prompt_version)
+    if version.content_hash != earlier.content_hash:
+        raise PromptTampered(f"{name}/{version.version} is not what was promoted; promote another version")
+    return version
 
 
 async def _moved_after_all(promoter: Promoter, aliases: Aliases, record: Promotion) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from registry.database import Database
 from registry.errors import AssayError, JsonValue, NotFound, Unavailable
 from registry.prompts import revocation
-from registry.prompts.alias_move import promote
+from registry.prompts.alias_move import promote, version_before
 from registry.prompts.approvals import APPROVAL, WAIVER, Word, record_word, require_not_author
 from registry.prompts.evaluations import DATASET_SHA256
 from registry.prompts.evidence import AGAINST, record_evidence
@@ -20,11 +20,10 @@ from registry.prompts.promotion_records import (
     last_proven,
     tell_serving_models,
     told_serving_models,
-    valid_promotions,
 )
 from registry.prompts.publishing import PromptPublisher
 from registry.prompts.stored import TEXT_TAG, to_tags
-from registry.prompts.versions import PromptNotFound, PromptSource
+from registry.prompts.versions import PromptSource
 from registry.prompts.webhooks import remember_delivery, sign, verify
 from registry_actions.contents import IS_PROMPT, POLICIES, TEMPLATES, text
 from registry_actions.door import Door
@@ -235,21 +234,11 @@ class RegistryWorld:
 
     async def _rollback(self, prompt: str, who: str | None) -> None:
         rest = MlflowRest(self._door.url, client=self._door.client())
-        source, current = PromptSource(rest), None
         try:
-            try:
-                current = (await source.by_alias(prompt, PRODUCTION)).content_hash
-            except PromptNotFound:
-                current = None
-            records = valid_promotions(self.database, prompt, PRODUCTION, int(self.clock() * 1000))
-            earlier = next((record for record in records if record.content_hash != current), None)
-            if earlier is None:
-                raise revocation.NoPromotion(prompt)
-            version = await source.by_version(prompt, earlier.prompt_version)
+            now_ms = int(self.clock() * 1000)
+            version = await version_before(PromptSource(rest), self.database, POLICIES[prompt], now_ms)
         finally:
             await rest.aclose()
-        if version.content_hash != earlier.content_hash:
-            raise AssayError(prompt)
         await self._promote(prompt, version.version, who)
 
     def _fetch(self, prompt: str, version: int) -> Any:
