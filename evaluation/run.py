@@ -77,29 +77,19 @@ async def run(
     pace = pace or Pace()
     waiting = [row for row in rows if not _scored(journal, row)]
     asking = iter(waiting)
-    failures_in_a_row = 0
-
-    done = len(rows) - len(waiting)
-    unscored = 0
-
-    def count(record: QuestionRecord) -> None:
-        nonlocal done, unscored, failures_in_a_row
-        done += 1
-        unscored += record.status == "unscored"
-        failures_in_a_row = 0 if record.status == "scored" else failures_in_a_row + 1
-        on_progress(Progress(done=done, total=len(rows), unscored=unscored))
+    count = _Count(done=len(rows) - len(waiting), total=len(rows), on_progress=on_progress)
 
     async def worker() -> None:
         for row in asking:
             record = await _ask(row, target, judgements, instructions, pace.answer_timeout_s, clock)
             journal.append(record)
-            count(record)
-            if failures_in_a_row >= pace.failures_in_a_row_max:
+            count.add(record)
+            if count.failures_in_a_row >= pace.failures_in_a_row_max:
                 raise EvaluationStopped(
-                    f"{failures_in_a_row} questions in a row got no answer; the last says: {record.problem}"
+                    f"{count.failures_in_a_row} questions in a row got no answer; the last says: {record.problem}"
                 )
 
-    on_progress(Progress(done=done, total=len(rows), unscored=0))
+    count.tell()
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(pace.at_once, len(waiting))):
@@ -107,6 +97,28 @@ async def run(
     except* EvaluationStopped as stopped:
         raise stopped.exceptions[0] from None
     return tuple(journal.records[row.id] for row in rows)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Count:
+    """How far the workers of a run have come together."""
+
+    done: int
+    total: int
+    on_progress: Callable[[Progress], None]
+    unscored: int = 0
+    failures_in_a_row: int = 0
+
+    def add(self, record: QuestionRecord) -> None:
+        """One more question has its record."""
+        self.done += 1
+        self.unscored += record.status == "unscored"
+        self.failures_in_a_row = 0 if record.status == "scored" else self.failures_in_a_row + 1
+        self.tell()
+
+    def tell(self) -> None:
+        """Where the run stands, to whoever wants to know."""
+        self.on_progress(Progress(done=self.done, total=self.total, unscored=self.unscored))
 
 
 def _scored(journal: Journal, row: GroundTruthRow) -> bool:

@@ -6,6 +6,7 @@ Numbers and ids that must be counted stand in columns; everything that was said 
 import base64
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pydantic import Base64Bytes, BaseModel
 from sqlalchemy import ColumnElement, delete, insert, select, update
@@ -76,35 +77,16 @@ class InsightRecords:
             seconds: from the question to the checked answer.
             unit: keyed hash of the subject, else of the session, by which experiments tell callers apart.
         """
-        usage = insight.usage
         sealed = Sealed(insight=insight, question=question, salt=base64.b64encode(salt))
         content = sealed.model_dump_json().encode()
         with self._database.write() as connection:
-            item = self._vault.put(tenant, question.subject, "insight", content, connection)
             row = {
-                "id": insight.id,
                 "tenant": tenant,
-                "use_case": insight.use_case,
-                "status": insight.status,
                 "billed_to": billed_to,
-                "prompt_name": insight.prompt.name,
-                "prompt_version": insight.prompt.version,
-                "provider": insight.provider.name,
-                "model": insight.provider.model,
-                "cost_nano_usd": parse_usd(insight.cost_usd),
-                "vault_item": item,
-                "audit_log": insight.audit.log,
-                "audit_index": insight.audit.index,
-                "created_ms": int(insight.created_at.timestamp() * 1000),
-                "experiment": insight.prompt.experiment,
-                "arm": insight.prompt.arm,
+                "vault_item": self._vault.put(tenant, question.subject, "insight", content, connection),
                 "unit": unit,
                 "latency_ms": round(seconds * 1000),
-                "claims": len(insight.claims or ()),
-                "claims_grounded": sum(claim.grounded for claim in insight.claims or ()),
-                "abstained": insight.abstained,
-                "input_tokens": usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h,
-                "output_tokens": usage.output,
+                **_counted(insight),
             }
             connection.execute(insert(insights).values(**row))
 
@@ -189,6 +171,31 @@ class InsightRecords:
         with self._database.write() as connection:
             unfinished = idempotency.c.insight.is_(None)
             connection.execute(delete(idempotency).where(_slot(tenant, key, route), unfinished))
+
+
+def _counted(insight: Insight) -> dict[str, Any]:
+    """The columns that an insight fills by itself."""
+    usage, claims = insight.usage, insight.claims or ()
+    return {
+        "id": insight.id,
+        "use_case": insight.use_case,
+        "status": insight.status,
+        "prompt_name": insight.prompt.name,
+        "prompt_version": insight.prompt.version,
+        "provider": insight.provider.name,
+        "model": insight.provider.model,
+        "cost_nano_usd": parse_usd(insight.cost_usd),
+        "audit_log": insight.audit.log,
+        "audit_index": insight.audit.index,
+        "created_ms": int(insight.created_at.timestamp() * 1000),
+        "experiment": insight.prompt.experiment,
+        "arm": insight.prompt.arm,
+        "claims": len(claims),
+        "claims_grounded": sum(claim.grounded for claim in claims),
+        "abstained": insight.abstained,
+        "input_tokens": usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h,
+        "output_tokens": usage.output,
+    }
 
 
 def _slot(tenant: str, key: str, route: str) -> ColumnElement[bool]:

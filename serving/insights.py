@@ -109,13 +109,8 @@ class Insights:
         Raises:
             AssayError: refused, or something needed is down; the audit log has the outcome either way.
         """
-        call = Call(
-            id=self._new_id(),
-            question=question,
-            caller=caller,
-            tenant=_tenant_of(caller, tenant),
-            billed_to=billed_to,
-        )
+        whose = _tenant_of(caller, tenant)
+        call = Call(id=self._new_id(), question=question, caller=caller, tenant=whose, billed_to=billed_to)
         seconds = question.deadline_s or self._deadline_s
         deadline = asyncio.get_running_loop().time() + seconds  # the intent's writing counts
         last_word = last_word_before(deadline, seconds)

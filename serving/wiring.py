@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from registry.audit.log import AuditLog
@@ -41,7 +42,7 @@ from serving.retrieval import retriever
 from serving.second_lock import PromptStore
 from serving.services import Services
 from serving.settings import ServingSettings
-from serving.telemetry import build_telemetry, require_collector
+from serving.telemetry import Telemetry, build_telemetry, require_collector
 
 logger = logging.getLogger(__name__)
 
@@ -83,67 +84,57 @@ def build(
         board = Board.shared(settings.home / BOARD_FILE) if role == SERVE else Board.private()
         opened.callback(board.close)
         services = _connect(
-            settings,
-            is_serving=role == SERVE,
-            policies=policies,
-            database=database,
-            log=log,
-            board=board,
-            vendors=vendors or build_vendors(settings.providers, provider_policy(settings)),
-            corpus=corpus
-            or Corpus(settings.qdrant_url, settings.engine_key, load_embedder(settings.home / "cache" / "embedder")),
-            promoted=promoted or PromotedPrompts(settings.mlflow_access, settings.home, database),
+            _Rim(
+                settings=settings,
+                is_serving=role == SERVE,
+                policies=policies,
+                database=database,
+                log=log,
+                board=board,
+                vendors=vendors or build_vendors(settings.providers, provider_policy(settings)),
+                corpus=corpus
+                or Corpus(
+                    settings.qdrant_url, settings.engine_key, load_embedder(settings.home / "cache" / "embedder")
+                ),
+                promoted=promoted or PromotedPrompts(settings.mlflow_access, settings.home, database),
+            )
         )
         opened.pop_all()
         return services
 
 
-def _connect(
-    settings: ServingSettings,
-    *,
-    is_serving: bool,
-    policies: Mapping[str, Policy],
-    database: Database,
-    log: AuditLog,
-    board: Board,
-    vendors: Sequence[Provider],
-    corpus: Corpus,
-    promoted: PromptStore,
-) -> Services:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rim:
+    """What the parts of a process stand on: read, opened, or a test's own."""
+
+    settings: ServingSettings
+    is_serving: bool
+    policies: Mapping[str, Policy]
+    database: Database
+    log: AuditLog
+    board: Board
+    vendors: Sequence[Provider]
+    corpus: Corpus
+    promoted: PromptStore
+
+
+def _connect(rim: _Rim) -> Services:
+    settings, database, log, promoted = rim.settings, rim.database, rim.log, rim.promoted
     metrics = Metrics()
     history = ProviderHistory(database)
     telemetry = build_telemetry(settings.otlp_endpoint)
-    observers = (
-        metrics.observe_attempt,
-        history.observe if is_serving else None,
-        telemetry.observe if telemetry else None,
-    )
-    providers = Chain(
-        vendors,
-        board=board,
-        observers=[observer for observer in observers if observer is not None],
-        count=metrics.count_provider_event,
-        hedge=settings.hedge,
-        concurrent_max=settings.provider_concurrency,
-    )
+    providers = _chain(rim, metrics, history, telemetry)
     vault = Vault(database, settings.master_key)
     records = InsightRecords(database, vault)
-    slots = sorted({(policy.prompt, policy.alias) for policy in policies.values()})
-    holder = f"{socket.gethostname()}:{os.getpid()}"
-    alarms = PromptAlarms(database, slots, log.note_now)
-    prompts = ActivePrompts(promoted, database, slots, metrics, alarms, holder=holder)
+    prompts = _active_prompts(rim, metrics)
     key = assignment_key(settings.master_key)
     arms = Arms(promoted, database, key=key, hashed=vault.subject_hash, metrics=metrics, note=log.note_now)
-
-    def count(use_case: str, outcome: Outcome) -> None:
-        metrics.insights.labels(use_case if use_case in policies else "unknown", outcome).inc()
-
-    calls = CallLog(log, vault.subject_hash, count)
+    calls = _call_log(rim, vault, metrics)
     insights = Insights(
-        policies=policies,
+        policies=rim.policies,
         prompts=prompts,
         arms=arms,
-        retrieve=retriever(corpus),
+        retrieve=retriever(rim.corpus),
         complete=providers.complete,
         stream=providers.stream,
         gate=BudgetGate([PricedModel(provider.name, provider.model) for provider in providers.vendors]),
@@ -155,7 +146,7 @@ def _connect(
     )
     return Services(
         settings=settings,
-        policies=policies,
+        policies=rim.policies,
         database=database,
         access=Access(Keys(database), Tenants(database)),
         insights=insights,
@@ -166,29 +157,61 @@ def _connect(
         prompts=prompts,
         arms=arms,
         promoted=promoted,
-        candidates=_announcer(settings, database, policies, holder),
-        corpus=corpus,
+        candidates=_announcer(rim),
+        corpus=rim.corpus,
         providers=providers,
-        board=board,
+        board=rim.board,
         history=history,
         telemetry=telemetry,
-        readiness=_readiness(database, corpus, prompts, providers),
+        readiness=_readiness(database, rim.corpus, prompts, providers),
         metrics=metrics,
         background=Background(lambda task: metrics.background_crashes.labels(task).inc()),
         webhook_secret=settings.webhook_secret,
     )
 
 
-def _announcer(
-    settings: ServingSettings, database: Database, policies: Mapping[str, Policy], holder: str
-) -> CandidateAnnouncer:
-    return CandidateAnnouncer(
-        database,
-        [policy.prompt for policy in policies.values()],
-        mlflow=MlflowRest(settings.mlflow_access),
-        events=PrefectEvents(settings.prefect_url, settings.prefect_auth),
-        holder=holder,
+def _chain(rim: _Rim, metrics: Metrics, history: ProviderHistory, telemetry: Telemetry | None) -> Chain:
+    observers = (
+        metrics.observe_attempt,
+        history.observe if rim.is_serving else None,
+        telemetry.observe if telemetry else None,
     )
+    return Chain(
+        rim.vendors,
+        board=rim.board,
+        observers=[observer for observer in observers if observer is not None],
+        count=metrics.count_provider_event,
+        hedge=rim.settings.hedge,
+        concurrent_max=rim.settings.provider_concurrency,
+    )
+
+
+def _active_prompts(rim: _Rim, metrics: Metrics) -> ActivePrompts:
+    slots = sorted({(policy.prompt, policy.alias) for policy in rim.policies.values()})
+    alarms = PromptAlarms(rim.database, slots, rim.log.note_now)
+    return ActivePrompts(rim.promoted, rim.database, slots, metrics, alarms, holder=_holder())
+
+
+def _call_log(rim: _Rim, vault: Vault, metrics: Metrics) -> CallLog:
+    def count(use_case: str, outcome: Outcome) -> None:
+        metrics.insights.labels(use_case if use_case in rim.policies else "unknown", outcome).inc()
+
+    return CallLog(rim.log, vault.subject_hash, count)
+
+
+def _announcer(rim: _Rim) -> CandidateAnnouncer:
+    return CandidateAnnouncer(
+        rim.database,
+        [policy.prompt for policy in rim.policies.values()],
+        mlflow=MlflowRest(rim.settings.mlflow_access),
+        events=PrefectEvents(rim.settings.prefect_url, rim.settings.prefect_auth),
+        holder=_holder(),
+    )
+
+
+def _holder() -> str:
+    """This process, among all that may hold a lease."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def require_settings(settings: ServingSettings) -> None:

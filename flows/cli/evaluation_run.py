@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import typer
@@ -15,6 +17,9 @@ from registry.errors import InvalidInput
 from registry.prompts.versions import parse_reference
 from serving.prefect_events import PrefectUnavailable
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from flows.evaluate_prompt import Tell
 
 HEALTH_TIMEOUT_S = 3.0
 
@@ -40,30 +45,10 @@ def run_flow(
     Datasets(settings.home).get(dataset)
     _require_provider(provider)
     _require_prefect(settings.prefect_url)
-    # Prefect reads these when it is imported; without a URL it would start a server of its own.
-    os.environ.setdefault("PREFECT_API_URL", settings.prefect_url)
-    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the server keeps the log
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    from evaluation.run import Progress as Standing
+    _configure_prefect(settings)
     from flows.evaluate_prompt import evaluate_prompt, progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console.people) as bar:
-        preparing = bar.add_task("preparing", total=None)
-        bars: dict[str, TaskID] = {}
-
-        def tell(evaluation: str, version: str, now: Standing) -> None:
-            if not bars:
-                bar.remove_task(preparing)
-                console.note(f"evaluation {evaluation}; if it stops, go on with --resume {evaluation}")
-            if version not in bars:
-                bars[version] = bar.add_task(version, total=now.total)
-            missing = f", {now.unscored} unscored" if now.unscored else ""
-            bar.update(bars[version], completed=now.done, description=f"{version}{missing}")
-
+    with _progress_bars() as tell:
         progress.set(tell)
         return asyncio.run(
             evaluate_prompt(
@@ -101,12 +86,45 @@ def _require_prefect(url: str) -> None:
         raise PrefectUnavailable(f"Prefect does not answer at {url}; run `assay up`, or set PREFECT_API_URL")
 
 
+def _configure_prefect(settings: FlowSettings) -> None:
+    """Prefect reads these when it is imported; without a URL it would start a server of its own."""
+    os.environ.setdefault("PREFECT_API_URL", settings.prefect_url)
+    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the server keeps the log
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+@contextmanager
+def _progress_bars() -> "Generator[Tell]":
+    """A bar for each version that is evaluated, and what fills them."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from evaluation.run import Progress as Standing
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console.people) as bar:
+        preparing = bar.add_task("preparing", total=None)
+        bars: dict[str, TaskID] = {}
+
+        def tell(evaluation: str, version: str, now: Standing) -> None:
+            if not bars:
+                bar.remove_task(preparing)
+                console.note(f"evaluation {evaluation}; if it stops, go on with --resume {evaluation}")
+            if version not in bars:
+                bars[version] = bar.add_task(version, total=now.total)
+            missing = f", {now.unscored} unscored" if now.unscored else ""
+            bar.update(bars[version], completed=now.done, description=f"{version}{missing}")
+
+        yield tell
+
+
 def print_outcome(outcome: dict[str, Any]) -> None:
     """The outcome for people."""
     prompt, dataset = outcome["prompt"], outcome["dataset"]
+    whose = f", tenant {outcome['tenant']!r} alone" if outcome["tenant"] else ""
     title = (
         f"{prompt['name']}/{prompt['version']} with {outcome['provider']} {outcome['model']} "
-        f"on {dataset['name']} ({outcome['split'] or 'all'}, {outcome['questions']} questions)"
+        f"on {dataset['name']} ({outcome['split'] or 'all'}, {outcome['questions']} questions{whose})"
     )
     compared = outcome["against"] is not None
     columns = ("metric", "mean", "95 % interval", "n", *(("production",) if compared else ()))

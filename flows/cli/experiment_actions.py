@@ -1,6 +1,5 @@
-"""What `assay experiments` does: MLflow over REST for the versions, the registry's database, the audit log."""
+"""What `assay experiments` starts, shows and ends: versions over MLflow's REST, the registry's database, the log."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +7,19 @@ from typing import Any
 
 import typer
 
-from evaluation import comparison
 from flows.cli import console
 from flows.cli.experiment_options import design
-from flows.cli.prompt_actions import open_mlflow, policies_about, policy_about, who
+from flows.cli.prompt_actions import open_mlflow, policy_about, who
 from flows.cli.recorded import open_registry
-from flows.experiment_analysis import DAY_MS, Assessment, assess
+from flows.experiment_analysis import Assessment, assess
 from flows.experiment_looks import look_at
 from flows.experiment_report import decision, markdown, time_of
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
 from registry.database import Database
-from registry.errors import AssayError, Conflict, InvalidInput, JsonValue
+from registry.errors import AssayError, Conflict, JsonValue
 from registry.prompts.experiment_design import Guardrail, Metric, Step
 from registry.prompts.experiment_lifecycle import Experiments
-from registry.prompts.experiment_outcomes import MEASURES, Experience, experience
 from registry.prompts.experiments import (
     ENDED,
     Experiment,
@@ -40,29 +37,8 @@ from registry.prompts.versions import PromotedVersion, PromptSource
 from registry.tenants import Tenants
 from serving.settings import ServingSettings
 
-DAYS_LOOKED_BACK = 28
-UNITS_MAX = 1_000_000
-"""Of an arm, as in `Design.planned`."""
-EFFECT_MIN = 1e-6
-"""In spreads; anything smaller is out of reach, and of what floating-point numbers can divide by."""
-PLANNED_WITHIN = {"--days": (0.01, 36_500.0), "--share": (1e-6, 1.0), "--units-per-day": (0.001, 1e12)}
-"""Anything else is a mistake in the numbers."""
 SHOWN_MAX = 10
 """Newest experiments that `status` shows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What an experiment shall find."""
-
-    metric: Metric
-    effect: float
-    """Points of a share; for a relative metric a part of the mean."""
-    days: float
-    arms: int
-    share: float
-    units_per_day: float | None
-    mean: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,69 +55,6 @@ class Wanted:
     planned: int
     days: float
     alpha: float
-
-
-def plan_for(name: str, wish: Wish) -> dict[str, JsonValue]:
-    """How long it takes and what can be found.
-
-    Raises:
-        UseCaseNotFound: no policy names the prompt, so nobody could start it.
-        InvalidInput: a number out of its range, nothing is known of the metric, or no experiment is that long.
-    """
-    policies_about(name)
-    now_ms = int(time.time() * 1000)
-    with open_registry() as database:
-        known = experience(database, name, wish.metric, now_ms - DAYS_LOOKED_BACK * DAY_MS, now_ms)
-    mean, spread, per_day = _expected(name, wish, known)
-    for option, value in {"--days": wish.days, "--share": wish.share, "--units-per-day": per_day}.items():
-        low, high = PLANNED_WITHIN[option]
-        if not low <= value <= high:
-            raise InvalidInput(f"{option} is at least {low:g} and at most {high:g}, not {value:g}")
-    effect = wish.effect * abs(mean) if MEASURES[wish.metric].relative else wish.effect
-    part = wish.share / wish.arms
-    if 0 < effect < spread * EFFECT_MIN:
-        raise InvalidInput(f"a difference of {effect:.3g} is too small to be found; look for a larger --effect")
-    found = comparison.plan(
-        spread=spread,
-        effect=effect,
-        units_per_day=per_day,
-        days=wish.days,
-        weights=(part, part),
-        alpha=0.05 / (wish.arms - 1),
-    )
-    if found.planned[0] > UNITS_MAX:
-        raise InvalidInput(
-            f"a difference of {effect:.3g} takes {found.planned[0]:,} units an arm, and an experiment plans with "
-            f"{UNITS_MAX:,} at most; look for a larger --effect"
-        )
-    if found.days > PLANNED_WITHIN["--days"][1]:
-        raise InvalidInput(f"that takes {found.days:.3g} days; let more units take part, or look for a larger --effect")
-    return {
-        "prompt": name,
-        "metric": wish.metric,
-        "mean": mean,
-        "spread": spread,
-        "units_per_day": per_day,
-        "effect": effect,
-        "arms": wish.arms,
-        "share": wish.share,
-        "units_planned": found.planned[0],
-        "days": found.days,
-        "days_given": wish.days,
-        "mde": found.mde,
-        "power": 0.8,
-        "alpha": 0.05,
-    }
-
-
-def plan_sentence(made: dict[str, Any]) -> str:
-    """A plan, for people."""
-    return (
-        f"{made['prompt']}: {made['metric']} is {made['mean']:.4g} (spread {made['spread']:.3g}) with "
-        f"{made['units_per_day']:.0f} units a day. A difference of {made['effect']:.3g} is found in four of five "
-        f"experiments after {made['units_planned']:,} units an arm, {math.ceil(made['days'])} days; "
-        f"{made['days_given']:g} days find {made['mde']:.3g}. Start with --planned {made['units_planned']}"
-    )
 
 
 async def start(name: str, wanted: Wanted) -> Experiment:
@@ -256,24 +169,6 @@ def started_document(experiment: Experiment) -> dict[str, Any]:
         "started_at": time_of(experiment.created_ms),
         "design": experiment.design.model_dump(mode="json"),
     }
-
-
-def _expected(name: str, wish: Wish, known: Experience | None) -> tuple[float, float, float]:
-    """Mean, spread and units a day: as told, else as of late."""
-    measure = MEASURES[wish.metric]
-    told = measure.binary and wish.mean is not None
-    if (wish.units_per_day is None and known is None) or (not told and known is None):
-        raise InvalidInput(
-            f"nobody rated or asked {name!r} often enough in the last {DAYS_LOOKED_BACK} days to know {wish.metric}; "
-            "say --units-per-day, and --mean of a share"
-        )
-    per_day = wish.units_per_day or (known.units_per_day if known else 0.0)
-    if told and wish.mean is not None:
-        if not 0 < wish.mean < 1:
-            raise InvalidInput(f"the mean of {wish.metric} is a share between 0 and 1, not {wish.mean:g}")
-        return wish.mean, math.sqrt(wish.mean * (1 - wish.mean)), per_day
-    mean, spread = (known.mean, known.spread) if known else (0.0, 0.0)
-    return mean if wish.mean is None else wish.mean, spread, per_day
 
 
 def _require_same(version: PromotedVersion, content_hash: str) -> None:

@@ -17,6 +17,21 @@ Name = Annotated[str, typer.Argument(help="The prompt.", show_default=False)]
 MetricName = Annotated[
     str, typer.Option("--metric", help="What decides: accepted, rating, grounded, abstained, blocked, cost or latency.")
 ]
+Versions = Annotated[
+    list[int],
+    typer.Argument(
+        metavar="VERSION...", help="To compare with production.", min=1, max=VERSION_MAX, show_default=False
+    ),
+]
+Weights = Annotated[str, typer.Option(help="Shares of the control and the versions, e.g. `2,1,1`; equal unless told.")]
+GuardrailTexts = Annotated[
+    list[str] | None,
+    typer.Option(help="METRIC or METRIC:TOLERANCE that no version may harm; repeatable. Unless told: all others."),
+]
+RampTexts = Annotated[
+    list[str] | None,
+    typer.Option(help="HOURS:SHARE, from when on which share of the units takes part; repeatable."),
+]
 
 
 @app.command()
@@ -36,10 +51,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """How long an experiment takes, and what it can find, from what the last four weeks were like."""
-    from flows.cli import console, experiment_actions
+    from flows.cli import console, experiment_plan
     from flows.cli import experiment_options as options
 
-    asked = experiment_actions.Wish(
+    asked = experiment_plan.Wish(
         metric=options.metric(metric),
         effect=effect,
         days=days,
@@ -48,35 +63,22 @@ def plan(
         units_per_day=units_per_day or None,
         mean=mean or None,
     )
-    made = experiment_actions.plan_for(name, asked)
+    made = experiment_plan.plan_for(name, asked)
     if as_json:
         console.print_json(made)
     else:
-        typer.echo(experiment_actions.plan_sentence(made))
+        typer.echo(experiment_plan.plan_sentence(made))
 
 
 @app.command()
 def start(
     name: Name,
-    versions: Annotated[
-        list[int],
-        typer.Argument(
-            metavar="VERSION...", help="To compare with production.", min=1, max=VERSION_MAX, show_default=False
-        ),
-    ],
+    versions: Versions,
     *,
-    weights: Annotated[
-        str, typer.Option(help="Shares of the control and the versions, e.g. `2,1,1`; equal unless told.")
-    ] = "",
+    weights: Weights = "",
     metric: MetricName = "accepted",
-    guardrail: Annotated[
-        list[str] | None,
-        typer.Option(help="METRIC or METRIC:TOLERANCE that no version may harm; repeatable. Unless told: all others."),
-    ] = None,
-    ramp: Annotated[
-        list[str] | None,
-        typer.Option(help="HOURS:SHARE, from when on which share of the units takes part; repeatable."),
-    ] = None,
+    guardrail: GuardrailTexts = None,
+    ramp: RampTexts = None,
     exclude: Annotated[list[str] | None, typer.Option(help="A tenant that takes no part; repeatable.")] = None,
     planned: Annotated[int, typer.Option(help="Units of the smallest arm at the planned look; see `plan`.")] = 1_000,
     days: Annotated[float, typer.Option(help="After this it ends without a winner.")] = 28,

@@ -96,17 +96,7 @@ class Experiments:
         _require_fit(policy, versions, design)
         if running_experiments(self._database, policy.prompt):
             raise _running(policy.prompt)
-        experiment = Experiment(
-            id=self._new_id(),
-            prompt_name=policy.prompt,
-            use_case=policy.use_case,
-            status=RUNNING,
-            design=design,
-            decision=None,
-            created_by=by,
-            created_ms=self._now_ms(),
-            ended_ms=None,
-        )
+        experiment = self._begun(policy, design, by)
         records: list[Promotion] = []
         try:
             for version in versions:
@@ -141,6 +131,19 @@ class Experiments:
             LogUnavailable: the audit log cannot be written; it is as it was.
         """
         return self._end(row, decision, by, self._now_ms())
+
+    def _begun(self, policy: Policy, design: Design, by: str) -> Experiment:
+        return Experiment(
+            id=self._new_id(),
+            prompt_name=policy.prompt,
+            use_case=policy.use_case,
+            status=RUNNING,
+            design=design,
+            decision=None,
+            created_by=by,
+            created_ms=self._now_ms(),
+            ended_ms=None,
+        )
 
     def _end(
         self, one: Experiment | UnreadableExperiment, decision: Mapping[str, JsonValue], by: str, now_ms: int

@@ -14,6 +14,8 @@ def upgrade() -> None:
     _tenants_and_keys()
     _vault()
     _insights()
+    _feedback()
+    _idempotency()
     _documents()
     _messages_between_processes()
     _what_monitors_watch()
@@ -80,7 +82,7 @@ def _vault() -> None:
 
 
 def _insights() -> None:
-    """What was answered, and the keys of repeated requests."""
+    """What was answered."""
     op.create_table(
         "insights",
         sa.Column("id", sa.Text(), nullable=False),
@@ -112,6 +114,10 @@ def _insights() -> None:
     op.create_index("ix_insights_tenant_time", "insights", ["tenant", "created_ms"])
     op.create_index("ix_insights_prompt_time", "insights", ["prompt_name", "created_ms"])
     op.create_index("ix_insights_experiment_time", "insights", ["experiment", "created_ms"])
+
+
+def _feedback() -> None:
+    """What people said about insights."""
     op.create_table(
         "feedback",
         sa.Column("id", sa.Text(), nullable=False),
@@ -129,6 +135,10 @@ def _insights() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_feedback"),
         sa.UniqueConstraint("insight", name="uq_feedback_insight"),
     )
+
+
+def _idempotency() -> None:
+    """The keys of repeated requests."""
     op.create_table(
         "idempotency",
         sa.Column("tenant", sa.Text(), nullable=False),

@@ -12,11 +12,12 @@ depends_on = None
 def upgrade() -> None:
     """Make the tables."""
     _prompts()
+    _promotions()
     _experiments()
 
 
 def _prompts() -> None:
-    """Which prompt version may serve, and why."""
+    """What is known about prompt versions."""
     op.create_table(
         "prompt_hashes",
         sa.Column("name", sa.Text(), nullable=False),
@@ -43,6 +44,10 @@ def _prompts() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_evidence"),
     )
     op.create_index("ix_evidence_content", "evidence", ["prompt_name", "content_hash"])
+
+
+def _promotions() -> None:
+    """Which prompt version may serve, and with which models."""
     op.create_table(
         "promotions",
         sa.Column("id", sa.Text(), nullable=False),
