@@ -18,8 +18,9 @@ from typing import Final, Literal
 from numpy.typing import ArrayLike
 
 from evaluation.two_arms import (
-    PLANNED_MIN,
+    UNITS_MIN,
     Covariates,
+    Difference,
     best_time,
     check_alpha,
     checked_arms,
@@ -114,11 +115,11 @@ def sequential_difference(
     if now is None:
         return ConfidenceSequence(low=-math.inf, high=math.inf, decided=False, difference=arms.plain_difference)
     reach = mixture_reach(now, planned, (1 - LOOK_SHARE) * alpha)
-    low, high = now.value - reach, now.value + reach
+    low, high = now.lower(reach), now.upper(reach)
     then = arms.first(planned)
     if then is not None and (look := then.difference()) is not None:
         reach = _z(1 - LOOK_SHARE * alpha / 2) * look.error
-        low_then, high_then = look.value - reach, look.value + reach
+        low_then, high_then = look.lower(reach), look.upper(reach)
         if low_then <= high and low <= high_then:
             low, high = max(low, low_then), min(high, high_then)
         else:  # they contradict each other, as they do when the difference itself has moved: keep both
@@ -159,12 +160,15 @@ def harmed(
     now = arms.difference()
     if now is None:
         return Harm(harmed=False, bound=-math.inf, difference=arms.plain_difference)
-    sign = 1 if worse == "higher" else -1
-    bound = sign * now.value - one_sided_reach(now, planned, (1 - LOOK_SHARE) * alpha)
+    bound = _worse_by(now, one_sided_reach(now, planned, (1 - LOOK_SHARE) * alpha), worse)
     then = arms.first(planned)
     if then is not None and (look := then.difference()) is not None:
-        bound = max(bound, sign * look.value - _z(1 - LOOK_SHARE * alpha) * look.error)
+        bound = max(bound, _worse_by(look, _z(1 - LOOK_SHARE * alpha) * look.error, worse))
     return Harm(harmed=bound > tolerated, bound=bound, difference=now.value)
+
+
+def _worse_by(found: Difference, reach: float, worse: Literal["lower", "higher"]) -> float:
+    return found.lower(reach) if worse == "higher" else -found.upper(reach)
 
 
 def sample_ratio_mismatch(counts: Sequence[int], weights: Sequence[float], *, alpha: float = 0.05) -> SampleRatio:
@@ -234,7 +238,7 @@ def plan(
         raise InvalidInput(f"correlation must be within -1 and 1 and power 0.5 to 0.99, not {correlation} and {power}")
     rest = spread * math.sqrt(1 - correlation**2)
     once = (_z(1 - LOOK_SHARE * alpha / 2) + _z(power)) * rest * math.sqrt(1 / weights[0] + 1 / weights[1])
-    units = max((once / effect) ** 2, PLANNED_MIN / min(weights))
+    units = max((once / effect) ** 2, UNITS_MIN / min(weights))
     return Plan(
         planned=(math.ceil(units * weights[0]), math.ceil(units * weights[1])),
         days=units / units_per_day,

@@ -205,6 +205,7 @@ def test_what_was_known_before_narrows_the_interval(stage: ExperimentStage) -> N
     stage.clock.now += 40 * 86_400
     for arm in ("control", "v2"):
         stage.meet([{"arm": None, "unit": f"{arm}-{n}", "cost_nano_usd": int(each)} for n, each in enumerate(own)])
+    stage.clock.now += 1
     assert width() < without / 3
 
 
