@@ -17,7 +17,7 @@ from flows.prompt_evaluation import Answered, Prepared
 from flows.wiring import EvaluationServices
 from registry.datasets import HASH_SHOWN
 from registry.errors import Conflict, JsonValue
-from registry.prompts.evaluations import DATASET_SHA256, ID, MARGIN, QUESTIONS
+from registry.prompts.evaluations import DATASET_SHA256, ID, MARGIN, QUESTIONS, TENANT
 from registry.prompts.evidence import AGAINST, record_evidence
 from registry.prompts.policy import Requirement
 from registry.runs import LoggedRun, RunReport, Runs
@@ -122,7 +122,7 @@ def _store(outcome: Outcome, services: EvaluationServices) -> str:
             "answered_by": list(outcome.answered),
             DATASET_SHA256: prepared.dataset.info.sha256,
             QUESTIONS: len(prepared.rows) - len(outcome.candidate.summary.unscored),
-            "tenant": prepared.order.tenant,
+            TENANT: prepared.tenant,
             **_comparison(outcome.ruling.gate),
             "against": prepared.baseline.version if prepared.baseline else None,
             AGAINST: prepared.baseline.content_hash if prepared.baseline else None,
@@ -232,6 +232,7 @@ def document(outcome: Outcome) -> dict[str, JsonValue]:
         "answered_by": list(outcome.answered),
         "dataset": {"name": prepared.dataset.info.name, "sha256": prepared.dataset.info.sha256},
         "split": prepared.order.split,
+        "tenant": prepared.tenant,
         "verdict": outcome.ruling.verdict,
         "reasons": list(outcome.ruling.reasons),
         "metrics": [*metric_rows(outcome)],
@@ -266,4 +267,6 @@ def markdown(outcome: Outcome) -> str:
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     if not outcome.evidence:
         lines += ["", "No evidence was stored: only a run on split `test` makes some."]
+    elif outcome.prepared.tenant is not None:
+        lines += ["", f"No policy counts it: only the rows of tenant {outcome.prepared.tenant!r} were asked."]
     return "\n".join(lines)

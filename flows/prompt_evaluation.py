@@ -35,7 +35,7 @@ class Order:
     split: Split | None = "test"
     """Only a run on `test` makes evidence; None takes both."""
     tenant: str | None = None
-    """Whose rows and documents; None: every row under its own tenant."""
+    """Whose rows and documents, for a look; None: every row under its own tenant."""
     against: str | None = None
     """Version to compare with; None: the one last promoted on evidence, if it has another content."""
     resume: str | None = None
@@ -60,6 +60,12 @@ class Prepared:
     def rows(self) -> tuple[GroundTruthRow, ...]:
         """All rows, tenant by tenant."""
         return tuple(row for _, rows in self.groups for row in rows)
+
+    @property
+    def tenant(self) -> str | None:
+        """For whom alone rows are asked; None: every row of the split is, for the tenant that it names."""
+        of_split = (row for row in self.dataset.rows if self.order.split in {None, row.split})
+        return None if all(row.tenant == self.order.tenant for row in of_split) else self.order.tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +133,8 @@ def _groups(dataset: Dataset, order: Order) -> tuple[tuple[str, tuple[GroundTrut
         tenant = order.tenant or row.tenant
         if tenant is None:
             raise InvalidInput(
-                f"row {row.id!r} of {order.dataset!r} names no tenant; say whose documents with --tenant"
+                f"row {row.id!r} of {order.dataset!r} does not say whose documents answer it: with `tenant` "
+                "write it into each row, or have a look with --tenant"
             )
         groups.setdefault(tenant, []).append(row)
     return tuple((tenant, tuple(rows)) for tenant, rows in sorted(groups.items()))

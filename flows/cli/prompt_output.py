@@ -17,6 +17,7 @@ from flows.cli.prompt_actions import Promoted
 from flows.cli.prompt_queries import Shown
 from flows.cli.prompt_standing import OVER, Kept, Place
 from registry.prompts.approvals import said_by
+from registry.prompts.evaluations import data_of
 from registry.prompts.evidence import ANY_MODEL, Evidence
 from registry.prompts.lint import LintFinding, lint, sections
 from registry.prompts.promotion import PromotionRefused
@@ -131,7 +132,7 @@ def print_version(version: PromotedVersion, known: Shown) -> None:
             each.kind,
             each.verdict,
             _source(each, known.signatures_end_ms.get(each.id)),
-            each.dataset,
+            data_of(each) if each.dataset else None,
             _time(each.created_ms)[:16],
             each.run_id,
         )

@@ -11,6 +11,7 @@ from registry.database import Database
 from registry.prompts.approvals import WAIVER
 from registry.prompts.decision import Decision
 from registry.prompts.decision import decide as ask_policy
+from registry.prompts.evaluations import EVALUATION, is_ruling
 from registry.prompts.evidence import Evidence, evidence_for
 from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import Policy, load_policies
@@ -107,11 +108,11 @@ async def standing(policy: Policy) -> Standing:
 
 
 async def without_ruling(reference: PromptReference, settings: ServingSettings) -> list[ServingModel]:
-    """The models of the chain for which no evaluation of the version came to PASS or FAIL."""
+    """The models of the chain for which no evaluation of the version came to a FAIL, or to a PASS on all rows."""
     version = await find(reference)
     with open_registry() as database:
         found = evidence_for(database, version.name, version.content_hash)
-    ruled = {(e.provider, e.model) for e in found if e.kind == "evaluation" and e.verdict in {"PASS", "FAIL"}}
+    ruled = {(each.provider, each.model) for each in found if each.kind == EVALUATION and is_ruling(each)}
     return [each for each in await serving_models(settings) if (each.provider, each.model) not in ruled]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from registry.prompts.approvals import APPROVAL, DAY_MS, judge_approvals
 from registry.prompts.case import Case, evidence_of, reason_of
-from registry.prompts.evaluations import contradicted, newest_evaluation, outgrown
+from registry.prompts.evaluations import contradicted, missed, newest_evaluation, outgrown
 from registry.prompts.evidence import ANY_MODEL, Evidence
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promotion_records import ServingModel
@@ -128,11 +128,13 @@ def _evaluation(requirement: Requirement, case: Case, model: ServingModel) -> Fi
     failed = f"improve the prompt and push it again, or leave {model.provider!r} out of ASSAY_PROVIDERS"
     what = f"evaluation with {model.provider} {model.model}"
     found = newest_evaluation(requirement, case, model)
+    if found is None:
+        return Finding(problems=(f"{missed(requirement, case, model, what)}; {remedy}",))
     problems = [*_standing(requirement, case, found, what=what, remedy=remedy, failed=failed)]
-    if found is not None and not problems:
+    if not problems:
         problems += (f"{problem}; {remedy}" for problem in outgrown(requirement, case, found, what))
         problems += contradicted(requirement, case, model, what)
-    return Finding(problems=tuple(problems), evidence=() if problems or found is None else (found,))
+    return Finding(problems=tuple(problems), evidence=() if problems else (found,))
 
 
 def _approval(requirement: Requirement, case: Case, _model: ServingModel) -> Finding:

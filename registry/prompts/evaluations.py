@@ -1,4 +1,4 @@
-"""When a passed evaluation counts: on enough questions, at the policy's margin, and with no FAIL that still stands."""
+"""When a passed evaluation counts: on all rows, at the policy's margin, and with no FAIL that still stands."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,38 @@ MARGIN = "margin"
 """Detail: the drop that the comparison tolerated; None: nothing was compared."""
 DATASET_SHA256 = "dataset_sha256"
 """Detail: which rows were asked."""
+TENANT = "tenant"
+"""Detail: for whom alone rows were asked; None: every row of the split was, for the tenant that it names."""
 ID = "evaluation"
 """Detail: id of the evaluation; one that was resumed keeps it."""
 
 
 def newest_evaluation(requirement: Requirement, case: Case, model: ServingModel) -> Evidence | None:
-    """The newest evaluation of the content with this model, on the data that the policy names."""
-    return next(_on_data(requirement, case, model), None)
+    """The newest that counts of the content with this model, on the data that the policy names."""
+    return next(_heard(requirement, case, model), None)
+
+
+def missed(requirement: Requirement, case: Case, model: ServingModel, what: str) -> str:
+    """What is missing where no evaluation counts; it names one that asked a part of the rows."""
+    for found in _on_data(requirement, case, model):
+        if is_part(found):
+            return f"no {what} of all rows: the newest asked for tenant {found.details[TENANT]!r} alone"
+    return f"no {what} for this content"
+
+
+def is_part(found: Evidence) -> bool:
+    """Whether only a part of the rows was asked, which whoever measured chose."""
+    return found.details.get(TENANT) is not None
+
+
+def data_of(found: Evidence) -> str:
+    """What was asked, for people: the dataset, and whose rows if only some."""
+    return f"{found.dataset}, tenant {found.details[TENANT]!r} alone" if is_part(found) else f"{found.dataset}"
+
+
+def is_ruling(found: Evidence) -> bool:
+    """Whether it rules on the content: FAIL does, and a PASS on all rows."""
+    return found.verdict == "FAIL" or (found.verdict == "PASS" and not is_part(found))
 
 
 def compared(case: Case, found: Evidence) -> bool:
@@ -58,7 +83,7 @@ def contradicted(requirement: Requirement, case: Case, model: ServingModel, what
     failed = sum(each.kind == EVALUATION and each.verdict == "FAIL" for each in case.evidence)
     if failed >= EVIDENCE_MAX:
         yield f"{failed} evaluations or more say FAIL, and no more are looked at; improve the prompt and push it again"
-    heard = [each for each in _on_data(requirement, case, model) if each.verdict in {"PASS", "FAIL"}]
+    heard = [each for each in _heard(requirement, case, model) if is_ruling(each)]
     newest: dict[str | None, Evidence] = {}
     for each in heard:
         newest.setdefault(each.dataset, each)
@@ -78,6 +103,16 @@ def contradicted(requirement: Requirement, case: Case, model: ServingModel, what
             )
 
 
+def _heard(requirement: Requirement, case: Case, model: ServingModel) -> Iterator[Evidence]:
+    """Those on all rows; of a part only a FAIL, and that not where the policy says which rows count."""
+    pinned = requirement.dataset_sha256 is not None
+    return (
+        found
+        for found in _on_data(requirement, case, model)
+        if not is_part(found) or (found.verdict == "FAIL" and not pinned)
+    )
+
+
 def _on_data(requirement: Requirement, case: Case, model: ServingModel) -> Iterator[Evidence]:
     for found in evidence_of(case, EVALUATION, model):
         right_name = requirement.dataset in {None, found.dataset}
@@ -86,13 +121,12 @@ def _on_data(requirement: Requirement, case: Case, model: ServingModel) -> Itera
 
 
 def _stands(failure: Evidence, ruling: Evidence, case: Case) -> bool:
-    """Whether a FAIL outweighs the PASS that rules on its dataset: same opponent, not resumed, nobody approved since.
+    """Whether a FAIL outweighs the PASS that rules on its dataset: it was not resumed, and nobody approved since.
 
-    Whatever the rows: who measures may change them. Correcting them takes somebody else's word, or the policy's hash.
+    Whatever the rows and the opponent: who measures may change both, the opponent by a rollback, which needs nothing
+    more. It takes somebody else's word, or other rows that the policy names by their hash.
     """
-    if failure.verdict != "FAIL" or failure.dataset != ruling.dataset:
-        return False
-    if not _same_opponent(failure, ruling, case) or _was_resumed(failure, ruling):
+    if failure.verdict != "FAIL" or failure.dataset != ruling.dataset or _was_resumed(failure, ruling):
         return False
     wrote = {person(author) for author in case.authors.known}
     approved = [
@@ -103,15 +137,9 @@ def _stands(failure: Evidence, ruling: Evidence, case: Case) -> bool:
     return len(approved) < (1 if case.authors.complete else APPROVERS_OF_UNKNOWN)
 
 
-def _same_opponent(failure: Evidence, ruling: Evidence, case: Case) -> bool:
-    """Whether the PASS answers the FAIL: floors alone are in every evaluation, and what nobody asks for is a choice."""
-    free = case.production is None or case.production.content_hash == case.version.content_hash
-    return free or failure.details.get(AGAINST) in (None, ruling.details.get(AGAINST))
-
-
 def _was_resumed(failure: Evidence, ruling: Evidence) -> bool:
     """Whether the PASS is the same evaluation, gone on with where the FAIL had left questions."""
-    names = (ID, DATASET_SHA256, AGAINST)
+    names = (ID, DATASET_SHA256, TENANT, AGAINST)
     same = [failure.details.get(name) for name in names] == [ruling.details.get(name) for name in names]
     before, after = failure.details.get(QUESTIONS), ruling.details.get(QUESTIONS)
     more = isinstance(before, int) and isinstance(after, int) and before < after

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Literal, NoReturn
 
 from pydantic import TypeAdapter
@@ -139,16 +140,32 @@ def _evidence(row: dict[str, Any]) -> Evidence | None:
     stored = row["details"]
     row["details"] = {}
     try:
-        row["details"] = dict(_DETAILS.validate_python(json.loads(stored, parse_constant=_no_number)))
-    except (ValueError, TypeError, RecursionError):
+        row["details"] = dict(_DETAILS.validate_python(_read(stored)))
+    except (ValueError, TypeError, OverflowError, RecursionError):
         _tell_unreadable(str(row["id"]))
         if row["verdict"] != "FAIL":
             return None
     return Evidence(**row)
 
 
+def _read(stored: str) -> Any:
+    """What the JSON says; every number in it is finite as a float, too."""
+    return json.loads(stored, parse_constant=_no_number, parse_int=_whole, parse_float=_decimal)
+
+
 def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON")
+
+
+def _whole(digits: str) -> int:
+    number = int(digits)
+    float(number)  # raises OverflowError where it is too large for one
+    return number
+
+
+def _decimal(digits: str) -> float:
+    number = float(digits)
+    return number if isfinite(number) else _no_number(digits)
 
 
 @lru_cache(maxsize=EVIDENCE_MAX)  # told once by each process, not at each of its looks

@@ -97,8 +97,9 @@ def write_promotion(database: Database, record: Promotion, repeats: str | None =
     here = (promotions.c.prompt_name == record.prompt_name) & (promotions.c.alias == record.alias)
     standing = (promotions.c.id == repeats) & promotions.c.revoked_ms.is_(None)
     with database.write() as connection:
-        take_turns(connection, "promotions", record.prompt_name, record.alias)
-        # Locked: a revocation comes before, and then there is none to repeat, or after, and then it finds both.
+        # A revocation of the content comes before, and then there is none to repeat, or after, and then it finds both.
+        take_turns(connection, "promotions", record.prompt_name)
+        # Locked: so does one of this very record, which takes no turn.
         locked = select(promotions.c.id).where(standing).with_for_update()
         if repeats is not None and connection.scalar(locked) is None:
             raise PromotionEnded(f"{record.prompt_name}/{record.prompt_version} was revoked just now")

@@ -6,10 +6,10 @@
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from registry.alarms import Note
-from registry.database import Database
+from registry.database import Database, take_turns
 from registry.errors import JsonValue, NotFound
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion_records import Promotion, promotions_of
@@ -68,7 +68,7 @@ def revoke_promotions(database: Database, ids: Sequence[str], now_ms: int) -> No
 
 
 def revoke_content(database: Database, name: str, content_hash: str, now_ms: int) -> None:
-    """End every record of a content, however many, in every place; also one that a rollback writes at this moment.
+    """End every record of a content, however many, in every place; also those that rollbacks write at this moment.
 
     Raises:
         DatabaseUnavailable: the database does not answer; nothing was revoked.
@@ -76,6 +76,5 @@ def revoke_content(database: Database, name: str, content_hash: str, now_ms: int
     same = (promotions.c.prompt_name == name) & (promotions.c.content_hash == content_hash)
     living = same & promotions.c.revoked_ms.is_(None)
     with database.write() as connection:
-        # PostgreSQL: waits for whoever copies one of them; the next statement then sees the copy, too.
-        connection.execute(select(promotions.c.id).where(living).order_by(promotions.c.id).with_for_update()).all()
+        take_turns(connection, "promotions", name)  # else a copy of a copy could be written meanwhile, and stay
         connection.execute(update(promotions).where(living).values(revoked_ms=now_ms))

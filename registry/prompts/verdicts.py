@@ -14,7 +14,7 @@ from typing import cast
 from registry.database import Database
 from registry.prompts.case import Case
 from registry.prompts.decision import Decision, decide
-from registry.prompts.evaluations import EVALUATION, compared, newest_evaluation, outgrown
+from registry.prompts.evaluations import EVALUATION, compared, data_of, newest_evaluation, outgrown
 from registry.prompts.evidence import Evidence
 from registry.prompts.mlflow_rest import Json, MlflowRest
 from registry.prompts.policy import Policy, Requirement
@@ -101,7 +101,7 @@ def verdict_of(
         tags[RUN_TAG] = _page(mlflow_url, newest.run_id)
     for model, evidence in found.items():
         if evidence is not None:
-            tags[f"{VERDICT_TAG}.{model.provider}"] = f"{evidence.verdict} with {model.model} on {evidence.dataset}"
+            tags[f"{VERDICT_TAG}.{model.provider}"] = f"{evidence.verdict} with {model.model} on {data_of(evidence)}"
             if evidence.run_id is not None:
                 tags[f"{RUN_TAG}.{model.provider}"] = _page(mlflow_url, evidence.run_id)
     when = datetime.fromtimestamp(case.now, UTC)
@@ -236,7 +236,7 @@ def _line(model: ServingModel, evidence: Evidence | None, *, known: bool) -> str
     if evidence is None:
         return f"{who}: not evaluated yet."
     run = f", run {evidence.run_id}" if evidence.run_id else ""
-    return f"{who}: {evidence.verdict} on {evidence.dataset}{run}."
+    return f"{who}: {evidence.verdict} on {data_of(evidence)}{run}."
 
 
 def _outlook(policy: Policy, decision: Decision) -> tuple[str, ...]:

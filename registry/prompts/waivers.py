@@ -52,5 +52,6 @@ def signatures_in_force(policy: Policy, evidence: Sequence[Evidence], now_ms: in
 def signature_end_ms(policy: Policy, signature: Evidence) -> int:
     """From when on a signature holds no longer, in milliseconds since the epoch."""
     hours = signature.details.get("hours")
-    stated = float(hours) if isinstance(hours, int | float) and not isinstance(hours, bool) else 0.0
-    return signature.created_ms + int(min(stated, policy.waiver_hours_max) * HOUR_MS)
+    if not isinstance(hours, int | float) or isinstance(hours, bool) or not hours > 0:  # an edited row, also of NaN
+        return signature.created_ms
+    return signature.created_ms + int(min(hours, policy.waiver_hours_max) * HOUR_MS)

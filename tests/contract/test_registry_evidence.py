@@ -81,7 +81,9 @@ def test_no_number_of_passes_pushes_a_fail_out_of_sight(stage: PromotionStage, m
     assert "3 evaluations or more say FAIL" in missing(stage)
 
 
-@pytest.mark.parametrize("details", ["", "[1]", "{", '{"questions": NaN}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "details", ["", "[1]", "{", '{"questions": NaN}', '{"margin": 1e999}', f'{{"margin": 1{"0" * 400}}}', "[" * 100_000]
+)
 def test_evidence_that_cannot_be_read_shows_nothing(stage: PromotionStage, details: str) -> None:
     """An edited row is no PASS, ends nothing in an error, and a FAIL stays one."""
     failed = stage.evaluated(version(), verdict="FAIL")

@@ -91,6 +91,23 @@ async def test_every_row_is_asked_for_its_own_tenant(services: FakeServices) -> 
     assert len(outcome.prepared.rows) == 4
 
 
+async def test_evidence_says_whose_rows_alone_were_asked(services: FakeServices) -> None:
+    """One tenant of two is a part of the data, which no policy counts; where a tenant has all rows, it is the whole."""
+    outcome = await evaluate(services, FakeRuns(), tenant="beta")
+    Datasets(services.home).add("b", [row for row in outcome.prepared.dataset.rows if row.tenant == "beta"])
+    told = document(outcome), document(await evaluate(services, FakeRuns(), tenant="beta", dataset="b"))
+    assert [each["tenant"] for each in told] == ["beta", None]
+    whole, part = evidence_for(services.database, "insights", FIRST.content_hash)
+    assert [each.details["tenant"] for each in (part, whole)] == ["beta", None]
+    assert "No policy counts it: only the rows of tenant 'beta' were asked." in markdown(outcome)
+
+
+async def test_rows_of_nobody_are_a_part_whoever_they_are_asked_for(services: FakeServices) -> None:
+    """Whose documents answer them is a choice of whoever measures; a data set that counts says it in each row."""
+    Datasets(services.home).add("anyone", [GroundTruthRow(id="q", question="beta?", split="test")])
+    assert document(await evaluate(services, FakeRuns(), tenant="beta", dataset="anyone"))["tenant"] == "beta"
+
+
 async def test_a_missing_tenant_stops_before_anything_is_asked(services: FakeServices) -> None:
     """Questions about documents that nobody ingested would only lower the scores; no evidence comes of them."""
     services.gone = "beta"
@@ -224,7 +241,7 @@ async def test_a_dead_target_stops_it(services: FakeServices, monkeypatch: pytes
         ({"tenant": "gamma"}, "no row"),
         ({"resume": "../../etc"}, "no id"),
         ({"resume": "000000000007"}, "resume it where it was begun, or evaluate anew"),
-        ({"dataset": "anyone"}, "--tenant"),
+        ({"dataset": "anyone"}, "write it into each row, or have a look with --tenant"),
     ],
 )
 async def test_an_order_that_cannot_be_filled_is_refused(

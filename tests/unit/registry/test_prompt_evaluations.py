@@ -118,19 +118,19 @@ def test_other_rows_under_the_same_name_undo_no_fail(stage: PromotionStage) -> N
     assert missing(stage) == ""
 
 
-def test_another_opponent_is_another_measurement(stage: PromotionStage) -> None:
-    """Who lost against what was in production then may win against what is there now, but no floor is undone so."""
+def test_no_other_opponent_undoes_a_fail(stage: PromotionStage) -> None:
+    """Who lost against one version does not go back to a weaker one, which needs nothing more, and win against that."""
     first, second = version_number(2), version_number(3)
     stage.evaluated(first, dataset="sample")
     stage.promoter.let_through(policy(), first, [EXTRACTIVE], "ada")
-    stage.evaluated(version(), verdict="FAIL", dataset="sample", against=first)
     stage.evaluated(second, dataset="sample", against=first)
     stage.promoter.let_through(policy(), second, [EXTRACTIVE], "ada")
-    stage.evaluated(version(), dataset="sample", against=second)
+    stage.evaluated(version(), verdict="FAIL", dataset="sample", against=second)
+    stage.promoter.let_through(policy(), first, [EXTRACTIVE], "ada")
+    stage.evaluated(version(), dataset="sample", against=first)
+    assert "an earlier evaluation with extractive extractive-1 on dataset 'sample' says FAIL" in missing(stage)
+    stage.approves(version(), "bob")
     assert missing(stage) == ""
-    stage.evaluated(version(), verdict="FAIL", dataset="sample")
-    stage.evaluated(version(), dataset="sample", against=second)
-    assert "says FAIL" in missing(stage)
 
 
 @pytest.mark.parametrize("against", [None, "c" * 64, "d" * 64])
@@ -139,6 +139,37 @@ def test_a_first_version_cannot_choose_its_opponent(stage: PromotionStage, again
     measured(stage, "FAIL", against_content=against)
     measured(stage, against_content="e" * 64)
     assert "says FAIL" in missing(stage)
+
+
+def test_a_fail_stands_for_its_own_dataset(stage: PromotionStage) -> None:
+    """What was resumed to a PASS on one dataset is no FAIL on another that was measured since."""
+    measured(stage, "FAIL", evaluation="one", questions=80)
+    measured(stage, evaluation="one", questions=85)
+    measured(stage, dataset="mine", dataset_sha256="b" * 64)
+    assert missing(stage) == ""
+
+
+@pytest.mark.parametrize("asked", [{}, {"dataset": "sample"}, {"dataset": "sample", "dataset_sha256": SHA}])
+def test_one_tenant_s_rows_are_not_the_dataset(stage: PromotionStage, asked: dict[str, Any]) -> None:
+    """Whoever measures may not leave the hard rows out; a look at some takes nothing from an evaluation of all."""
+    measured(stage, questions=60, tenant="easy")
+    said = missing(stage, questions_min=50, **asked)
+    assert "no evaluation with extractive extractive-1 of all rows: the newest asked for tenant 'easy' alone" in said
+    assert "run `assay evaluate run --prompt insights/1 --provider extractive" in said
+    measured(stage, questions=160)
+    measured(stage, "UNDERPOWERED", questions=20, tenant="easy")
+    assert missing(stage, questions_min=50, **asked) == ""
+
+
+def test_a_part_that_failed_stands(stage: PromotionStage) -> None:
+    """A FAIL for one tenant is one, unless the policy names the rows that count."""
+    measured(stage, "FAIL", tenant="hard", evaluation="one", questions=40)
+    assert "says FAIL" in missing(stage)
+    measured(stage, evaluation="one", questions=160)
+    assert "an earlier evaluation" in missing(stage)
+    assert missing(stage, dataset="sample", dataset_sha256=SHA) == ""
+    stage.approves(version(), "bob")
+    assert missing(stage) == ""
 
 
 def test_a_fail_of_the_same_moment_stands(stage: PromotionStage) -> None:

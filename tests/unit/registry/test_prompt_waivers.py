@@ -1,5 +1,9 @@
 """People's words: approvals that a policy asks for, and the waiver that two people may sign."""
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from fakes.fake_clock import FakeClock
 from fakes.promotion_stage import CLAUDE, EXTRACTIVE, POLICY, PromotionStage, version, version_number
@@ -9,6 +13,7 @@ from registry.errors import Conflict
 from registry.prompts.approvals import WORDS_MAX
 from registry.prompts.policy import Requirement
 from registry.prompts.promotion import PromotionRefused
+from registry.prompts.waivers import signature_end_ms
 
 HOUR_S = 3_600
 APPROVED = POLICY.model_copy(update={"requires": (*POLICY.requires, Requirement(kind="approval"))})
@@ -176,3 +181,11 @@ def test_many_words_of_one_person_do_not_hide_another_s(stage: PromotionStage) -
     with pytest.raises(Conflict, match="'ada' has given 20 words"):
         stage.approves(version(), "ada")
     assert "'bob' rejected it" in stage.promoter.decide(APPROVED, version(), [EXTRACTIVE]).missing[0]
+
+
+@pytest.mark.parametrize("hours", [math.nan, -math.inf, -1e308, "8", True, None])
+def test_hours_that_are_none_hold_for_none(stage: PromotionStage, hours: Any) -> None:
+    """Whatever an edited row says in place of hours, it is a signature that has ended."""
+    signature = stage.signs(version(), "ada", 4)
+    edited = replace(signature, details={**signature.details, "hours": hours})
+    assert signature_end_ms(POLICY, edited) == signature.created_ms

@@ -8,7 +8,7 @@ from registry.alarms import Alarm, open_alarms
 from registry.database import Database, DatabaseUnavailable
 from registry.prompts.mlflow_rest import MlflowRejected, MlflowUnavailable
 from registry.prompts.promoted import PromptTampered
-from registry.prompts.schema import InvalidTemplate
+from registry.prompts.schema import InvalidTemplate, Variable
 from registry.prompts.versions import PromotedVersion, PromptNotFound
 from serving.active_prompt import ActivePrompts
 from serving.metrics import Metrics
@@ -230,6 +230,14 @@ async def test_what_cannot_be_had_is_passed_over(lock: Lock) -> None:
     prove(lock.database, SECOND, at_ms=2_000)
     del lock.store.numbered[2]
     assert await lock.point_at(THIRD) == 1
+
+
+async def test_what_serving_cannot_fill_in_is_passed_over(lock: Lock) -> None:
+    """Also where a record lets it serve: a variable that nobody supplies would reach the model as a gap."""
+    wants = {"question": Variable(max_chars=4_000), "region": Variable(max_chars=40)}
+    unfilled = lock.store.numbered[4] = prompt_version(4, "Answer for a region.", **wants)
+    prove(lock.database, unfilled, at_ms=2_000)
+    assert await lock.point_at(None) == 1
 
 
 async def test_mlflow_away_closes_no_alarm(lock: Lock) -> None:
