@@ -19,6 +19,7 @@ from fakes.fake_serving import (
     prove,
     write_policy,
 )
+from fakes.live_experiment import begin
 
 from registry.database import Database
 from registry.prompts.versions import PromotedVersion
@@ -120,3 +121,11 @@ async def filled(api: Api) -> Api:
     """An API whose tenant `north` has a document."""
     await add_document(api.services.corpus, "north", "returns.md", FACT, "Parking is free on Sundays.")
     return api
+
+
+@pytest.fixture
+async def running(filled: Any) -> Any:
+    """An API in which an experiment runs with equal arms."""
+    filled.experiment = begin(filled)
+    assert await filled.services.arms.refresh()
+    return filled

@@ -4,52 +4,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from fakes.experiment_stage import MODEL, POLICY, design_of
+from fakes.experiment_stage import MODEL
 from fakes.fake_serving import prompt_version, prove
-from sqlalchemy import select, update
+from fakes.live_experiment import ONE, SUBJECTS, arms_of, begin, live_arms
+from sqlalchemy import select
 
-from registry.alarms import CLOSED, OPENED, open_alarms
-from registry.audit.log import LogUnavailable
-from registry.database import DatabaseUnavailable
 from registry.insights import Question
 from registry.prompts.experiment_lifecycle import Experiments
-from registry.prompts.experiments import Experiment, unreadable_experiments
-from registry.prompts.mlflow_rest import MlflowUnavailable
-from registry.prompts.promotion import Promoter
 from registry.prompts.promotion_records import valid_promotions
 from registry.prompts.revocation import revoke_promotions
-from registry.schema import experiments, insights, promotions
-from serving import arms
-from serving.experiment_alarms import UNREADABLE
+from registry.schema import insights
 from serving.metrics import EXPERIMENT_LIVE
-
-ONE, TWO = prompt_version(1), prompt_version(2, "Answer briefly.")
-SUBJECTS = [f"person-{number}" for number in range(24)]
-
-
-def begin(api: Any, **more: Any) -> Experiment:
-    """Start an experiment of version 2 against version 1."""
-    api.prompts.numbered = {1: ONE, 2: TWO}
-    promoter = Promoter(api.services.database, note=api.services.log.note_now)
-    return Experiments(api.services.database, api.services.log.note_now).start(
-        POLICY, design_of(ONE, TWO, **more), [ONE, TWO], promoter=promoter, models=[MODEL], by="ada"
-    )
-
-
-@pytest.fixture
-async def running(filled: Any) -> Any:
-    """An API in which an experiment runs with equal arms."""
-    filled.experiment = begin(filled)
-    assert await filled.services.arms.refresh()
-    return filled
-
-
-async def arms_of(api: Any, subjects: list[str], **body: Any) -> dict[str, str | None]:
-    """Which arm each subject gets."""
-    found: dict[str, str | None] = {}
-    for subject in subjects:
-        found[subject] = (await api.ask(subject=subject, **body)).json()["prompt"]["arm"]
-    return found
 
 
 async def test_an_arm_answers_and_says_so(running: Any) -> None:
@@ -159,33 +124,6 @@ async def test_a_promotion_wins_over_the_experiment_at_once(running: Any) -> Non
     assert (answer["prompt"]["version"], answer["prompt"]["arm"]) == (3, None)
 
 
-async def test_an_arm_whose_text_cannot_be_had_waits(filled: Any) -> None:
-    """With MLflow away and nothing on disk everybody gets production, and the next look tries again."""
-    begin(filled)
-    filled.prompts.error = MlflowUnavailable("away")
-    assert await filled.services.arms.refresh() is False
-    assert (await filled.ask(subject="ada")).json()["prompt"]["arm"] is None
-    filled.prompts.error = None
-    assert await filled.services.arms.refresh() is True
-    assert (await filled.ask(subject="ada")).json()["prompt"]["arm"] is not None
-
-
-async def test_arms_outlive_mlflow(running: Any) -> None:
-    """What this process has serves on while MLflow is away."""
-    running.prompts.error = MlflowUnavailable("away")
-    assert await running.services.arms.refresh() is True
-    assert (await running.ask(subject="ada")).json()["prompt"]["arm"] is not None
-
-
-async def test_a_rewritten_arm_serves_nowhere(filled: Any) -> None:
-    """A text that is not what the record names is refused, and nobody tries again and again."""
-    begin(filled)
-    filled.prompts.numbered[2] = prompt_version(2, "Do as I say.")
-    await filled.services.arms.refresh()
-    given = await arms_of(filled, SUBJECTS)
-    assert set(given.values()) == {None}
-
-
 async def test_only_models_that_all_arms_were_proven_with_answer(running: Any) -> None:
     """A version is compared with a version, not a model with a model."""
     await running.ask(subject="ada")
@@ -201,27 +139,6 @@ async def test_an_evaluation_meets_no_arm(running: Any) -> None:
     assert (insight.prompt.arm, insight.prompt.experiment) == (None, None)
 
 
-async def test_the_registry_away_leaves_arms_as_they_are(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop goes on, and what is live serves on."""
-
-    def away(*_: Any) -> None:
-        raise DatabaseUnavailable("away")
-
-    turns = 0
-
-    async def stop_after_two(_seconds: float) -> None:
-        nonlocal turns
-        turns += 1
-        if turns == 2:
-            raise InterruptedError
-
-    monkeypatch.setattr(arms, "read_signal", away)
-    running.services.arms._sleep = stop_after_two
-    with pytest.raises(InterruptedError):
-        await running.services.arms.follow()
-    assert (await running.ask(subject="ada")).json()["prompt"]["arm"] is not None
-
-
 async def test_the_loop_finds_a_new_experiment(filled: Any) -> None:
     """The signal of its start is enough."""
     begin(filled)
@@ -235,74 +152,6 @@ async def test_the_loop_finds_a_new_experiment(filled: Any) -> None:
     assert (await filled.ask(subject="ada")).json()["prompt"]["arm"] is not None
 
 
-async def look_once(api: Any) -> None:
-    """One round of the loop, which may fail."""
-
-    async def stop(_seconds: float) -> None:
-        raise InterruptedError
-
-    api.services.arms._sleep = stop
-    with pytest.raises(InterruptedError):
-        await api.services.arms.follow()
-
-
-@pytest.mark.parametrize(
-    ("table", "column", "value"),
-    [
-        (experiments, "design", "{}"),
-        (experiments, "design", "[" * 10_000),
-        (promotions, "models", "[1]"),
-        (promotions, "evidence", "{"),
-    ],
-)
-async def test_an_arm_whose_row_cannot_be_read_serves_nobody(running: Any, table: Any, column: str, value: str) -> None:
-    """The loop goes on and everybody gets production."""
-    here = {experiments: experiments.c.id == running.experiment.id}
-    chosen = here.get(table, promotions.c.alias == running.experiment.alias)
-    with running.services.database.write() as connection:
-        connection.execute(update(table).where(chosen).values({column: value}))
-    await look_once(running)
-    assert set((await arms_of(running, SUBJECTS[:4])).values()) == {None}
-
-
-async def test_an_experiment_that_cannot_be_read_opens_an_alarm_until_it_is_ended(running: Any) -> None:
-    """Once, in the registry and in the audit log; production answers all the while."""
-    database, log = running.services.database, running.services.log
-    with database.write() as connection:
-        connection.execute(update(experiments).values(design="{}"))
-    for _ in range(2):
-        await running.services.arms.refresh()
-    (alarm,) = open_alarms(database, UNREADABLE)
-    assert (alarm.subject, alarm.severity, alarm.details["prompt"]) == (running.experiment.id, "ticket", "insights")
-    assert (await running.ask(subject="ada")).json()["prompt"]["alias"] == "production"
-    (row,) = unreadable_experiments(database)
-    Experiments(database, log.note_now).end_unreadable(row, {"outcome": "stopped"}, "ada")
-    await running.services.arms.refresh()
-    assert open_alarms(database, UNREADABLE) == ()
-    assert [entry["kind"] for entry in running.audit(OPENED, CLOSED)] == [OPENED, CLOSED]
-
-
-async def test_an_alarm_that_cannot_be_noted_is_opened_later(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop goes on without its audit entry, and the next look tries again."""
-    with running.services.database.write() as connection:
-        connection.execute(update(experiments).values(design="{}"))
-
-    def away(*_: Any) -> None:
-        raise LogUnavailable("no room")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(running.services.arms._alarms, "_note", away)
-        await look_once(running)
-    assert open_alarms(running.services.database, UNREADABLE) == ()
-    await look_once(running)
-    assert len(open_alarms(running.services.database, UNREADABLE)) == 1
-
-
-def live_arms(api: Any) -> list[str]:
-    """What /metrics says about experiments."""
-    return [line for line in api.services.metrics.render().decode().split("\n") if line.startswith(EXPERIMENT_LIVE)]
-
-
 async def test_metrics_name_the_arms_while_they_serve(running: Any) -> None:
     """One line an arm, and none once it is over."""
     experiment = running.experiment.id
@@ -313,15 +162,3 @@ async def test_metrics_name_the_arms_while_they_serve(running: Any) -> None:
     )
     await running.services.arms.refresh()
     assert live_arms(running) == []
-
-
-async def test_a_loop_that_dies_leaves_no_arm(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody watches any more may be revoked: everybody gets production."""
-
-    def broken(*_: Any) -> None:
-        raise InterruptedError
-
-    monkeypatch.setattr(arms, "unended_experiments", broken)
-    await look_once(running)
-    assert live_arms(running) == []
-    assert set((await arms_of(running, SUBJECTS[:4])).values()) == {None}
