@@ -58,7 +58,7 @@ async def evaluate_candidate(
     Args:
         prompt: NAME/VERSION, or NAME@candidate.
         dataset: NAME or NAME@HASH; none: what the policy names, else `sample`.
-        tenant: whose rows and documents; none: every row under its own tenant.
+        tenant: whose rows and documents, for a look that satisfies no policy; none: every row under its own tenant.
 
     Raises:
         CandidateNotEvaluated: an evaluation could not be done; the others were.

@@ -49,7 +49,7 @@ async def evaluate_prompt(
         prompt: NAME@ALIAS or NAME/VERSION.
         dataset: NAME or NAME@HASH, as `assay datasets list` shows it.
         split: only a run on `test` makes evidence; none takes both.
-        tenant: whose rows and documents; none: every row under its own tenant.
+        tenant: whose rows and documents, for a look that satisfies no policy; none: every row under its own tenant.
         against: NAME/VERSION to compare with; none: the one last promoted, if it has another content.
         resume: id of a stopped evaluation to go on with.
         provider: who answers, alone; none: the first of ASSAY_PROVIDERS.

@@ -23,7 +23,7 @@ def run(
         Literal["dev", "test", "all"], typer.Option(help="Only `test` makes evidence; the others are for looking.")
     ] = "test",
     tenant: Annotated[
-        str | None, typer.Option(help="Whose rows and documents; without it every row under its own tenant.")
+        str | None, typer.Option(help="Whose rows and documents, for a look; without it every row under its own.")
     ] = None,
     against: Annotated[
         str | None, typer.Option(help="NAME/VERSION to compare with; without it the one last promoted.")

@@ -33,11 +33,14 @@ class Commands:
         self.content_hash = ""
         self.verdicts = dict.fromkeys(MODELS, "PASS")
         self.measured: list[str] = []
+        self.tenant: str | None = None
+        """For whom alone an evaluation asks."""
 
     def run(self, arguments: tuple[str, ...], **_: Any) -> subprocess.CompletedProcess[bytes]:
         """Instead of `subprocess.run`."""
         command = arguments[3:]
         if command[:2] == ("evaluate", "run"):
+            assert "--tenant" not in command  # what one tenant's rows show counts for no policy
             return self._evaluate(command[command.index("--provider") + 1])
         done = CliRunner().invoke(prompts.app, command[1:])
         return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout.encode())
@@ -58,7 +61,7 @@ class Commands:
             provider=provider,
             model=MODELS[provider],
             verdict=verdict,
-            details={"metrics": {**GOOD}, "reasons": [*reasons], "questions": 85},
+            details={"metrics": {**GOOD}, "reasons": [*reasons], "questions": 166, "tenant": self.tenant},
         )
         database.close()
         told = json.dumps({"verdict": verdict, "reasons": reasons})
@@ -166,3 +169,20 @@ def test_an_evaluation_that_could_not_tell_is_made_again(commands: Commands) -> 
         with pytest.raises(PlatformError, match="local: UNDERPOWERED"):
             step("evaluation")()
     assert commands.measured == ["extractive", "local", "local"]
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_a_look_at_one_tenant_s_rows_is_no_ruling(commands: Commands) -> None:
+    """Somebody who was curious about a part of the sample does not keep the first version from serving."""
+    commands.tenant = "meridian"
+    step("evaluation")()
+    commands.tenant = None
+    step("evaluation")()
+    step("promotion")()
+    assert commands.measured == ["extractive", "local"] * 2
+
+
+def test_the_documents_of_every_row_are_there_first() -> None:
+    """The evaluation asks the whole sample, each row for its own tenant."""
+    (evaluation,) = [each for each in FirstPass(LocalSettings(), sample=True).steps() if each.name == "evaluation"]
+    assert "other-documents" in evaluation.needs

@@ -141,6 +141,15 @@ class TestWords:
             "assay.run.good": "http://mlflow/#/runs/run-good",
         }
 
+    def test_a_look_at_a_part_of_the_rows_says_so(self) -> None:
+        """Its PASS stands on the page with whom it asked for, and what counts is still to be done."""
+        known = case(shown(FAST, tenant="acme"))
+        made = verdict_of(policy(), (FAST,), known, "http://mlflow")
+        assert made.tags["assay.verdict.fast"] == "PASS with f-1 on sample, tenant 'acme' alone"
+        assert made.tags["assay.promotable"] == "no"
+        assert "fast f-1: PASS on sample, tenant 'acme' alone, run run-fast." in made.lines
+        assert [each.model for each in waiting(policy(), (FAST,), known)] == [FAST]
+
     def test_what_is_missing_stands_there_with_what_helps(self) -> None:
         """The engineer reads why, and what to do, without asking anybody."""
         text = " ".join(verdict_of(policy(), (FAST, GOOD), case(shown(FAST, "FAIL")), "http://mlflow").lines)
