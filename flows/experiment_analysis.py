@@ -30,7 +30,7 @@ Ended = Literal["better", "worse", "harmed", "sample-ratio-mismatch", "productio
 * better, worse - the deciding metric of an arm is higher or lower than the control's, in the good or the bad direction
 * harmed - a guardrail metric of an arm is worse by more than was tolerated
 * sample-ratio-mismatch - units did not come to the arms as they should; nothing that was measured counts
-* production-moved - another version than the control was promoted
+* production-moved - another version than the control serves as production
 * inconclusive - its time is over
 * stopped - somebody stopped it
 """
@@ -96,7 +96,7 @@ def assess(
     Args:
         database: the registry.
         experiment: running or ended.
-        production_hash: content that the use case's alias was last let through with; None: nothing may serve.
+        production_hash: content that serves under the use case's alias; None: nothing does.
         clock: seconds since the epoch.
 
     Raises:

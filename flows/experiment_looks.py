@@ -1,24 +1,26 @@
 """Looks at experiments: ends those that are over, and writes their MLflow runs."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flows.experiment_analysis import DAY_MS, Assessment, assess
 from flows.experiment_report import WATCHER, decision, run_report
+from flows.prompt_places import Aliases, place_of
 from registry.alarms import Note
 from registry.audit.log import LogUnavailable
 from registry.database import Database, DatabaseUnavailable
-from registry.errors import Conflict
+from registry.errors import AssayError, Conflict
 from registry.prompts.experiment_lifecycle import Experiments, note_run
 from registry.prompts.experiments import (
+    RUNNING,
     Experiment,
     list_experiments,
     running_experiments,
     unreadable_experiments,
 )
 from registry.prompts.policy import Policy
-from registry.prompts.promotion_records import valid_promotions
 from registry.runs import LoggedRun, RunReport
 
 RUN_WITHIN_MS = 14 * DAY_MS
@@ -39,8 +41,12 @@ class Looks:
     """Ids of those that could not be read or looked at, and why: a fault of one keeps no other in harm's way."""
 
 
-def look_at_all(
-    database: Database, policies: Mapping[str, Policy], note: Note, clock: Callable[[], float] = time.time
+async def look_at_all(
+    database: Database,
+    aliases: Aliases,
+    policies: Mapping[str, Policy],
+    note: Note,
+    clock: Callable[[], float] = time.time,
 ) -> Looks:
     """Assess what runs, and end what is over; one that cannot be looked at does not keep the others going.
 
@@ -56,14 +62,14 @@ def look_at_all(
     }
     for experiment in running_experiments(database):
         try:
-            look = look_at(database, experiment, policies, clock)
+            look = await look_at(database, aliases, experiment, policies, clock)
             if look.ending is not None:
                 over = look.ending
                 reached = decision(look, over.outcome, over.arm, over.reason, WATCHER)
-                after = store.end(experiment, reached, WATCHER)
+                after = await asyncio.to_thread(store.end, experiment, reached, WATCHER)
                 if after is None:  # somebody stopped it meanwhile
                     continue
-                look = assess(database, after, _production_hash(database, after, policies, clock), clock)
+                look = await look_at(database, aliases, after, policies, clock)
                 ended.append(look)
         except (DatabaseUnavailable, LogUnavailable):
             raise
@@ -74,30 +80,40 @@ def look_at_all(
     return Looks(seen=tuple(seen), ended=tuple(ended), failed=failed)
 
 
-def look_at(
-    database: Database, experiment: Experiment, policies: Mapping[str, Policy], clock: Callable[[], float] = time.time
+async def look_at(
+    database: Database,
+    aliases: Aliases,
+    experiment: Experiment,
+    policies: Mapping[str, Policy],
+    clock: Callable[[], float] = time.time,
 ) -> Assessment:
     """Assess one experiment.
 
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    return assess(database, experiment, _production_hash(database, experiment, policies, clock), clock)
+    serving = None
+    if experiment.status == RUNNING:
+        serving = await _serving(database, aliases, experiment, policies.get(experiment.use_case), int(clock() * 1000))
+    return await asyncio.to_thread(assess, database, experiment, serving, clock)
 
 
-def _production_hash(
-    database: Database, experiment: Experiment, policies: Mapping[str, Policy], clock: Callable[[], float]
+async def _serving(
+    database: Database, aliases: Aliases, experiment: Experiment, policy: Policy | None, now_ms: int
 ) -> str | None:
-    """The content that the use case's alias was last let through with; None: nothing may serve, or no such use case.
+    """The content that serves where the control has to; None: nothing does, or there is no such use case any more.
 
-    Raises:
-        DatabaseUnavailable: the database does not answer.
+    While MLflow cannot be asked, serving goes on with what it has, and so does the experiment.
     """
-    policy = policies.get(experiment.use_case)
     if policy is None:
         return None
-    valid = valid_promotions(database, experiment.prompt_name, policy.alias, int(clock() * 1000))
-    return valid[0].content_hash if valid else None
+    try:
+        place = await place_of(aliases, database, policy, now_ms)
+    except DatabaseUnavailable:
+        raise
+    except AssayError:  # MLflow is away; a move meanwhile is seen by a later look
+        return experiment.design.arms[0].content_hash
+    return place.record and place.record.content_hash
 
 
 def write_runs(database: Database, log: Log, clock: Callable[[], float] = time.time) -> tuple[LoggedRun, ...]:

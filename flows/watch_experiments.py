@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from contextlib import closing
+from contextlib import aclosing, closing
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact
@@ -13,7 +13,9 @@ from flows.experiment_report import document, markdown, next_step
 from flows.watch_providers import audit_notes
 from registry.database import open_database
 from registry.errors import JsonValue
+from registry.prompts.mlflow_rest import MlflowRest
 from registry.prompts.policy import load_policies
+from registry.prompts.versions import PromptSource
 from registry.runs import Runs, RunsUnavailable
 from serving.settings import ServingSettings
 
@@ -29,7 +31,7 @@ async def watch_experiments() -> dict[str, JsonValue]:
         ExceptionGroup: some could not be looked at; the others were.
     """
     settings = ServingSettings()
-    found, unlogged = await asyncio.to_thread(_watch, settings)
+    found, unlogged = await _watch(settings)
     logger = get_run_logger()
     logger.info("experiments looked at: %d; ended: %d", len(found.seen), len(found.ended))
     for look in found.ended:
@@ -56,14 +58,14 @@ async def watch_experiments() -> dict[str, JsonValue]:
     return {"experiments": [document(look) for look in found.seen]}
 
 
-def _watch(settings: ServingSettings) -> tuple[Looks, RunsUnavailable | None]:
+async def _watch(settings: ServingSettings) -> tuple[Looks, RunsUnavailable | None]:
     """The looks, and why a run could not be written: endings do not wait for MLflow."""
-    runs = Runs(settings.mlflow_access, MLFLOW_EXPERIMENT)
     policies = load_policies(settings.policies)
     with closing(open_database(settings.database_url)) as database, audit_notes(settings.home) as note:
-        found = look_at_all(database, policies, note)
+        async with aclosing(MlflowRest(settings.mlflow_access)) as rest:
+            found = await look_at_all(database, PromptSource(rest), policies, note)
         try:
-            write_runs(database, runs.log)
+            await asyncio.to_thread(write_runs, database, Runs(settings.mlflow_access, MLFLOW_EXPERIMENT).log)
         except RunsUnavailable as error:
             return found, error
     return found, None

@@ -197,11 +197,7 @@ class ActivePrompts:
                 await asyncio.to_thread(self._store.keep, serving.version)
         except Unavailable as error:  # nobody knows what may serve; what did goes on until its record ends
             serving, then, trouble = before.serving, before.then, error.code
-        if wanted is not None and trouble is None:
-            proven = serving is not None and serving.version.content_hash == wanted.content_hash
-            trouble = None if proven else UNPROVEN
-        if serving is None and trouble == NO_ALIAS:
-            trouble = None  # never promoted, or withdrawn with its records: nothing is wrong
+        trouble = why_not_followed(wanted, trouble, serving and serving.version.content_hash)
         freshness: Freshness = "missing" if serving is None else "stale" if trouble else "fresh"
         self._settle(slot, ActivePrompt(serving, then, freshness, trouble, wanted))
         return trouble in KNOWN
@@ -266,6 +262,21 @@ class ActivePrompts:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def why_not_followed(wanted: PromotedVersion | None, trouble: str | None, serving: str | None) -> str | None:
+    """What is wrong with a place once it is known what serves there; None: nothing is.
+
+    Args:
+        wanted: what the alias points at; None: nowhere, or at nothing usable.
+        trouble: with asking for it, or with what was found.
+        serving: hash of the content that serves; None: nothing does.
+    """
+    if serving is None and trouble == NO_ALIAS:
+        return None  # never promoted, or withdrawn with its records
+    if wanted is not None and trouble is None and wanted.content_hash != serving:
+        return UNPROVEN
+    return trouble
 
 
 def _wrong(active: ActivePrompt) -> dict[str, JsonValue] | None:

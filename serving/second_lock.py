@@ -113,7 +113,8 @@ class SecondLock:
         """
         texts = {each.content_hash: each for each in (*known, *filter(None, (wanted,)))}
         asks_left = MLFLOW_ASKS_MAX if ask else 0
-        for record in await asyncio.to_thread(self._records, slot, wanted, at_ms):
+        content = wanted and wanted.content_hash
+        for record in await asyncio.to_thread(records_in_order, self._database, slot, content, at_ms):
             version = texts.get(record.content_hash) or await asyncio.to_thread(self._store.kept, record)
             if version is None and asks_left > 0:
                 asks_left -= 1
@@ -122,16 +123,27 @@ class SecondLock:
                 return _served(version, record)
         return None
 
-    def _records(self, slot: Slot, wanted: PromotedVersion | None, at_ms: int) -> Sequence[Promotion]:
-        """The newest valid record of each content: the wanted one's first, then as they were let through."""
-        first = wanted and valid_promotion(self._database, *slot, wanted.content_hash, at_ms)
-        return (first,) if first else last_of_each_content(self._database, *slot, at_ms)
-
     async def _asked(self, record: Promotion) -> PromotedVersion | None:
         try:
             return await self._store.of_record(record)
         except AssayError:  # gone, rewritten, or MLflow is away: what was let through before may do
             return None
+
+
+def records_in_order(database: Database, slot: Slot, wanted: str | None, at_ms: int) -> Sequence[Promotion]:
+    """What may serve in a place, first choice first: the wanted content alone if it may, else as they were let through.
+
+    Args:
+        database: Promotion records.
+        slot: The place.
+        wanted: Hash of the content under the alias; None: nothing usable.
+        at_ms: The moment, in milliseconds since the epoch.
+
+    Raises:
+        DatabaseUnavailable: Nobody knows what may serve.
+    """
+    first = None if wanted is None else valid_promotion(database, *slot, wanted, at_ms)
+    return (first,) if first else last_of_each_content(database, *slot, at_ms)
 
 
 def serves(version: PromotedVersion) -> bool:

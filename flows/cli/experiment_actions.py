@@ -14,6 +14,7 @@ from flows.cli.recorded import open_registry
 from flows.experiment_analysis import Assessment, assess
 from flows.experiment_looks import look_at
 from flows.experiment_report import decision, markdown, time_of
+from flows.prompt_places import place_of
 from flows.settings import FlowSettings
 from registry.audit.log import AuditLog
 from registry.database import Database
@@ -29,11 +30,11 @@ from registry.prompts.experiments import (
     unreadable_experiments,
 )
 from registry.prompts.policy import load_policies
-from registry.prompts.promoted import PromptTampered
+from registry.prompts.promoted import promoted_version
 from registry.prompts.promotion import Promoter
-from registry.prompts.promotion_records import told_serving_models, valid_promotions
+from registry.prompts.promotion_records import told_serving_models
 from registry.prompts.revocation import NoPromotion
-from registry.prompts.versions import PromotedVersion, PromptSource
+from registry.prompts.versions import PromptSource
 from registry.tenants import Tenants
 from serving.settings import ServingSettings
 
@@ -70,13 +71,14 @@ async def start(name: str, wanted: Wanted) -> Experiment:
     with open_registry() as database:
         for tenant in wanted.excluded:
             Tenants(database).get(tenant)
-        serving = valid_promotions(database, name, policy.alias, int(time.time() * 1000))
-        if not serving:
-            raise NoPromotion(f"prompt {name!r} has nothing under {policy.alias!r} to compare with; promote a version")
         async with open_mlflow() as rest:
             source = PromptSource(rest)
-            versions = [await source.by_version(name, serving[0].prompt_version)]
-            _require_same(versions[0], serving[0].content_hash)
+            control = (await place_of(source, database, policy, int(time.time() * 1000))).record
+            if control is None:
+                raise NoPromotion(
+                    f"prompt {name!r} has nothing under {policy.alias!r} to compare with; promote a version"
+                )
+            versions = [await promoted_version(source, control)]
             versions += [await source.by_version(name, version) for version in wanted.versions]
         made = design(
             versions,
@@ -100,7 +102,7 @@ async def start(name: str, wanted: Wanted) -> Experiment:
             )
 
 
-def looks(name: str) -> tuple[list[Assessment], tuple[UnreadableExperiment, ...]]:
+async def looks(name: str) -> tuple[list[Assessment], tuple[UnreadableExperiment, ...]]:
     """What experiments show by now, newest first, and those that cannot be read: by id, those of a prompt, or all."""
     policies = load_policies(ServingSettings().policies)
     with open_registry() as database:
@@ -108,7 +110,9 @@ def looks(name: str) -> tuple[list[Assessment], tuple[UnreadableExperiment, ...]
         chosen: Sequence[Experiment] = list_experiments(database, name or None)
         if name and not chosen and not unreadable:
             chosen = [find_experiment(database, name)]
-        return [look_at(database, experiment, policies) for experiment in chosen[:SHOWN_MAX]], unreadable[:SHOWN_MAX]
+        async with open_mlflow() as rest:
+            source, shown = PromptSource(rest), chosen[:SHOWN_MAX]
+            return [await look_at(database, source, each, policies) for each in shown], unreadable[:SHOWN_MAX]
 
 
 def stop(experiment_id: str, reason: str) -> dict[str, JsonValue]:
@@ -169,10 +173,3 @@ def started_document(experiment: Experiment) -> dict[str, Any]:
         "started_at": time_of(experiment.created_ms),
         "design": experiment.design.model_dump(mode="json"),
     }
-
-
-def _require_same(version: PromotedVersion, content_hash: str) -> None:
-    if version.content_hash != content_hash:
-        raise PromptTampered(
-            f"{version.name}/{version.version} is in MLflow no longer what was promoted; promote another version"
-        )

@@ -130,10 +130,12 @@ def status(
     as_json: Json = False,
 ) -> None:
     """What experiments show by now; looking often does no harm."""
+    import asyncio
+
     from flows.cli import console, experiment_actions
     from flows.experiment_report import document, unreadable_document
 
-    looks, unreadable = experiment_actions.looks(name)
+    looks, unreadable = asyncio.run(experiment_actions.looks(name))
     if as_json:
         console.print_json([*map(document, looks), *map(unreadable_document, unreadable)])
     else:

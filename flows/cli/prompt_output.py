@@ -15,7 +15,8 @@ from rich.text import Text
 from flows.cli import console
 from flows.cli.prompt_actions import Promoted
 from flows.cli.prompt_queries import Shown
-from flows.cli.prompt_standing import OVER, Kept, Place
+from flows.cli.prompt_standing import OVER, Kept
+from flows.prompt_places import Place
 from registry.prompts.approvals import said_by
 from registry.prompts.evaluations import data_of
 from registry.prompts.evidence import ANY_MODEL, Evidence

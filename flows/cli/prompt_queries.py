@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flows.cli.prompt_actions import open_mlflow, serving_models
-from flows.cli.prompt_standing import Kept, Place, kept_records, place_of
+from flows.cli.prompt_standing import Kept, kept_records
 from flows.cli.recorded import open_registry
+from flows.prompt_places import Place, place_of
 from registry.database import Database
 from registry.prompts.approvals import WAIVER
 from registry.prompts.decision import Decision

@@ -1,84 +1,29 @@
-"""How prompts stand: what serves in each place and why, what became of records, what is on its way for a version."""
+"""How versions stand: what became of the records that let them serve, and what is on its way for one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from flows.prompt_places import Place
 from registry.database import Database
-from registry.errors import JsonValue
 from registry.prompts.approvals import APPROVAL, newest_words, person, said_by
 from registry.prompts.candidates import announced_candidate
 from registry.prompts.evaluations import EVALUATION
 from registry.prompts.experiments import running_experiments
 from registry.prompts.policy import Policy
-from registry.prompts.promoted import PromptHashes
 from registry.prompts.promotion import case_of
 from registry.prompts.promotion_records import (
     EXPERIMENT,
     Promotion,
-    last_of_each_content,
     promotions_of,
     told_serving_models,
-    valid_promotion,
 )
-from registry.prompts.schema import InvalidTemplate
 from registry.prompts.verdicts import waiting
-from registry.prompts.versions import PromotedVersion, PromptNotFound, PromptSource
+from registry.prompts.versions import PromotedVersion
 from registry.prompts.waivers import SIGNATURES, signature_end_ms, signatures_in_force
-from serving.active_prompt import NO_ALIAS, TAMPERED, UNPROVEN, UNREADABLE, UNSUPPLIED
-from serving.second_lock import serves
-
-WHY = {
-    UNPROVEN: "no valid promotion record lets its content serve",
-    NO_ALIAS: "the alias is gone",
-    TAMPERED: "its text was changed after it was first seen",
-    UNREADABLE: "it holds no usable template",
-    UNSUPPLIED: "it wants a variable that serving does not supply",
-}
-"""What the reasons of the alarm `prompt-unproven` mean."""
-
 
 OVER = ("ended", "revoked")
 """States of a record that lets nothing serve any more: its waiver or experiment ended, or somebody revoked it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """An alias that a policy protects: where it points, and what serves."""
-
-    policy: Policy
-    points_to: int | None
-    """None: there is no such alias."""
-    record: Promotion | None
-    """What lets serve what serves; None: nothing does."""
-    reason: str | None
-    """Why the alias is not followed, as the alarm `prompt-unproven` has it; None: it is, or nothing was let through."""
-
-    @property
-    def serving(self) -> int | None:
-        """Number of the version that serves."""
-        return None if self.record is None else self.record.prompt_version
-
-    @property
-    def sentence(self) -> str:
-        """Where the alias points, what serves, and why that is something else."""
-        where = f"alias {self.policy.alias!r} of use case {self.policy.use_case!r} points"
-        points = f"{where} nowhere" if self.points_to is None else f"{where} at {self.policy.prompt}/{self.points_to}"
-        if self.reason is None:
-            return f"{points}, which serves" if self.record else f"{points}; nothing serves"
-        serves = "nothing" if self.record is None else f"{self.policy.prompt}/{self.serving}, let through before,"
-        return f"{points}: {WHY[self.reason]}; {serves} serves"
-
-    def as_dict(self) -> dict[str, JsonValue]:
-        """For `--json`."""
-        return {
-            "use_case": self.policy.use_case,
-            "alias": self.policy.alias,
-            "points_to": self.points_to,
-            "serves": self.serving,
-            "record": None if self.record is None else self.record.id,
-            "reason": self.reason,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,39 +40,6 @@ class Kept:
         if self.state not in OVER:
             return None
         return self.record.expires_ms if self.record.revoked_ms is None else self.record.revoked_ms
-
-
-async def place_of(source: PromptSource, database: Database, policy: Policy, now_ms: int) -> Place:
-    """What serves under a policy's alias, chosen as serving's second lock does, as far as every text can be had.
-
-    Raises:
-        MlflowUnavailable: MLflow gives no usable answer.
-        DatabaseUnavailable: the database does not answer.
-    """
-    name, alias = policy.prompt, policy.alias
-    wanted: PromotedVersion | None = None
-    try:
-        wanted = await source.by_alias(name, alias)
-        points_to, reason = wanted.version, _trouble(database, wanted)
-    except PromptNotFound:
-        points_to, reason = None, NO_ALIAS
-    except InvalidTemplate:
-        points_to, reason = await source.number_under(name, alias), UNREADABLE
-    record = None
-    if wanted is not None and reason is None:
-        record = valid_promotion(database, name, alias, wanted.content_hash, now_ms)
-        reason = UNPROVEN if record is None else None
-    if record is None:
-        record = next(iter(last_of_each_content(database, name, alias, now_ms)), None)
-    if record is None and reason == NO_ALIAS:
-        reason = None  # never promoted, or withdrawn with its records: nothing is wrong
-    return Place(policy=policy, points_to=points_to, record=record, reason=reason)
-
-
-def _trouble(database: Database, wanted: PromotedVersion) -> str | None:
-    if PromptHashes(database).known(wanted) not in {None, wanted.content_hash}:
-        return TAMPERED
-    return None if serves(wanted) else UNSUPPLIED
 
 
 def kept_records(database: Database, version: PromotedVersion, places: Sequence[Place], now_ms: int) -> list[Kept]:

@@ -7,7 +7,7 @@ from typing import Protocol
 from registry.database import Database
 from registry.errors import AssayError
 from registry.prompts.policy import Policy
-from registry.prompts.promoted import PROMPTS_SIGNAL, PromptTampered
+from registry.prompts.promoted import PROMPTS_SIGNAL, promoted_version
 from registry.prompts.promotion import Promoter
 from registry.prompts.promotion_records import Promotion, ServingModel, last_of_each_content
 from registry.prompts.revocation import NoPromotion
@@ -81,10 +81,7 @@ async def version_before(source: PromptSource, database: Database, policy: Polic
     earlier = next((record for record in records if record.content_hash != current), None)
     if earlier is None:
         raise NoPromotion(f"no other version of prompt {name!r} may be {policy.alias!r}; promote one")
-    version = await source.by_version(name, earlier.prompt_version)
-    if version.content_hash != earlier.content_hash:
-        raise PromptTampered(f"{name}/{version.version} is not what was promoted; promote another version")
-    return version
+    return await promoted_version(source, earlier)
 
 
 async def _moved_after_all(promoter: Promoter, aliases: Aliases, record: Promotion) -> bool:

@@ -124,11 +124,7 @@ class PromotedPrompts:
         kept = await asyncio.to_thread(self.kept, record)
         if kept is not None:
             return kept
-        found = await self._source.by_version(record.prompt_name, record.prompt_version)
-        if found.content_hash != record.content_hash:
-            raise PromptTampered(
-                f"prompt {found.name!r} version {found.version} is not what was promoted; push its wording anew"
-            )
+        found = await promoted_version(self._source, record)
         await asyncio.to_thread(self.keep, found)
         return replace(found, alias=record.alias)
 
@@ -153,3 +149,21 @@ class PromotedPrompts:
     async def aclose(self) -> None:
         """Close the connections to MLflow."""
         await self._rest.aclose()
+
+
+async def promoted_version(source: PromptSource, record: Promotion) -> PromotedVersion:
+    """The version that a promotion record names, as MLflow holds it.
+
+    Raises:
+        PromptTampered: MLflow holds another content under this number.
+        PromptNotFound: MLflow has no such version.
+        InvalidTemplate: The version's tags hold no usable template.
+        MlflowUnavailable: No usable answer within seconds.
+    """
+    found = await source.by_version(record.prompt_name, record.prompt_version)
+    if found.content_hash != record.content_hash:
+        raise PromptTampered(
+            f"prompt {found.name!r} version {found.version} is in MLflow not what was promoted; push its wording anew, "
+            "and promote that or another version"
+        )
+    return found

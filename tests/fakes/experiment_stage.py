@@ -11,10 +11,11 @@ from registry.errors import JsonValue
 from registry.prompts.experiment_design import Arm, Design
 from registry.prompts.experiment_lifecycle import Experiments
 from registry.prompts.experiments import Experiment
+from registry.prompts.mlflow_rest import MlflowUnavailable
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promotion import Promoter
 from registry.prompts.promotion_records import ServingModel
-from registry.prompts.versions import PromotedVersion
+from registry.prompts.versions import PromotedVersion, PromptNotFound
 from registry.schema import feedback, insights, vault_items, vault_keys
 
 POLICY = Policy(use_case="insights", prompt="insights", requires=(Requirement(kind="lint"),))
@@ -30,6 +31,9 @@ class ExperimentStage:
         self.notes: list[tuple[str, Mapping[str, JsonValue]]] = []
         self.experiments = Experiments(database, self.note, clock=clock)
         self.promoter = Promoter(database, note=self.note, clock=clock)
+        self.pointed: PromotedVersion | None = None
+        """Where the alias points in MLflow."""
+        self.mlflow_away = False
         self._rows = 0
         with database.write() as connection:
             key = {"id": "k", "tenant": "north", "subject_hash": "h", "wrapped_key": b"", "created_ms": 0}
@@ -44,6 +48,19 @@ class ExperimentStage:
     def promote(self, version: PromotedVersion) -> None:
         """Let a version serve as production."""
         self.promoter.let_through(POLICY, version, [MODEL], "ada")
+        self.pointed = version
+
+    async def by_alias(self, name: str, alias: str) -> PromotedVersion:
+        """Stands in for MLflow."""
+        if self.mlflow_away:
+            raise MlflowUnavailable("away")
+        if self.pointed is None or (name, alias) != (POLICY.prompt, POLICY.alias):
+            raise PromptNotFound("no such alias")
+        return self.pointed
+
+    async def number_under(self, name: str, alias: str) -> int | None:
+        """Stands in for MLflow, too."""
+        return (await self.by_alias(name, alias)).version
 
     def start(self, *versions: PromotedVersion, **more: Any) -> Experiment:
         """Start an experiment; the first version is the control."""

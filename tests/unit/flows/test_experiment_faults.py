@@ -1,5 +1,6 @@
 """A fault of one experiment keeps no other in harm's way."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_one_that_cannot_be_looked_at_keeps_no_other_going(
 
     monkeypatch.setattr(experiment_looks, "running_experiments", running)
     monkeypatch.setattr(experiment_looks, "assess", assess)
-    found = look_at_all(stage.database, {"insights": POLICY}, stage.note, stage.clock)
+    found = asyncio.run(look_at_all(stage.database, stage, {"insights": POLICY}, stage.note, stage.clock))
     assert [each.experiment.id for each in found.ended] == [experiment.id]
     assert isinstance(found.failed[broken.id], ArithmeticError)
 
@@ -55,9 +56,10 @@ def test_one_that_cannot_be_read_is_a_fault_until_it_is_ended(
     experiment = stage.start(ONE, TWO)
     with database.write() as connection:
         connection.execute(update(experiments).values(design=text(design)))
-    found = look_at_all(database, {"insights": POLICY}, stage.note, clock)
+    found = asyncio.run(look_at_all(database, stage, {"insights": POLICY}, stage.note, clock))
     assert (found.seen, found.ended) == ((), ())
     assert f"assay experiments stop {experiment.id}" in str(found.failed[experiment.id])
     (row,) = unreadable_experiments(database)
     stage.experiments.end_unreadable(row, {"outcome": "stopped"}, "ada")
-    assert look_at_all(database, {"insights": POLICY}, stage.note, clock).failed == {}
+    found = asyncio.run(look_at_all(database, stage, {"insights": POLICY}, stage.note, clock))
+    assert found.failed == {}

@@ -37,7 +37,7 @@ variables: {{question: {{max_chars: 100}}, passages: {{type: passages, max_chars
 
 
 @pytest.fixture
-def versions(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path) -> None:
+def versions(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path) -> FakeMlflow:
     """Three versions in a fake MLflow, of which the first is promoted."""
     fake = FakeMlflow()
     monkeypatch.setattr(prompt_actions, "MlflowRest", lambda url, **_: MlflowRest(url, client=fake.client()))
@@ -53,6 +53,7 @@ def versions(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path)
         file.write_text(WORDING.format(how=how))
         run("prompts", "push", file)
     run("prompts", "promote", "insights", 1)
+    return fake
 
 
 def run(*arguments: object, code: int = 0) -> str:
@@ -69,7 +70,7 @@ def run_json(*arguments: object, code: int = 0) -> Any:
     return json.loads(run(*arguments, "--json", code=code))
 
 
-def test_an_experiment_from_start_to_stop(versions: None, database: Database) -> None:
+def test_an_experiment_from_start_to_stop(versions: FakeMlflow, database: Database) -> None:
     """Start tells the arms, status what they show, stop who ended it; production is never touched."""
     before = valid_promotions(database, "insights", "production", 2**53)
     Tenants(database).create("north", "North")
@@ -87,27 +88,27 @@ def test_an_experiment_from_start_to_stop(versions: None, database: Database) ->
         run("experiments", "stop", started["id"], "--reason", "again")
 
 
-def test_people_read_sentences_and_tables(versions: None) -> None:
+def test_people_read_sentences_and_tables(versions: FakeMlflow) -> None:
     """Without --json."""
     assert "control = insights/1, v2 = insights/2" in run("experiments", "start", "insights", 2)
     assert "a unit is a subject or session" in run("experiments", "status").lower().replace("\n", " ")
     assert "no experiments yet" not in run("experiments", "status", "insights")
 
 
-def test_without_experiments_status_says_so(versions: None) -> None:
+def test_without_experiments_status_says_so(versions: FakeMlflow) -> None:
     """An empty list for machines, a hint for people."""
     assert run_json("experiments", "status") == []
     assert "assay experiments start" in run("experiments", "status")
 
 
-def test_a_second_experiment_is_refused(versions: None) -> None:
+def test_a_second_experiment_is_refused(versions: FakeMlflow) -> None:
     """One at a time for each prompt."""
     run("experiments", "start", "insights", 2)
     with pytest.raises(ExperimentRunning, match="stop it first"):
         run("experiments", "start", "insights", 3)
 
 
-def test_an_arm_without_evidence_is_refused(versions: None, tmp_path: Path) -> None:
+def test_an_arm_without_evidence_is_refused(versions: FakeMlflow, tmp_path: Path) -> None:
     """Exit 1, with what is missing and how to get it."""
     policy = tmp_path / "policies" / "insights.yaml"
     policy.write_text(f"{policy.read_text()}  - kind: evaluation\n")
@@ -116,7 +117,18 @@ def test_an_arm_without_evidence_is_refused(versions: None, tmp_path: Path) -> N
     assert any("assay evaluate run" in sentence for sentence in refused["missing"])
 
 
-def test_without_a_production_version_there_is_no_control(versions: None) -> None:
+def test_the_control_is_what_serves(versions: FakeMlflow) -> None:
+    """An alias moved in MLflow's database back to a version that may serve is followed, here as in serving."""
+    run("prompts", "promote", "insights", 2)
+    versions.point("insights", "production", 1)
+    started = run_json("experiments", "start", "insights", 3)
+    assert [arm["version"] for arm in started["design"]["arms"]] == [1, 3]
+    versions.point("insights", "production", 2)
+    (seen,) = run_json("experiments", "status", "insights")
+    assert seen["finding"]["outcome"] == "production-moved"
+
+
+def test_without_a_production_version_there_is_no_control(versions: FakeMlflow) -> None:
     """Nothing to compare with: promote first."""
     run("prompts", "revoke", "insights", 1, "--reason", "test")
     with pytest.raises(NoPromotion, match="promote a version"):
@@ -140,20 +152,20 @@ def test_without_a_production_version_there_is_no_control(versions: None) -> Non
         ((2, 3, 2, 3), "5 arms"),
     ],
 )
-def test_what_cannot_be_designed_is_said_plainly(versions: None, more: tuple[object, ...], reason: str) -> None:
+def test_what_cannot_be_designed_is_said_plainly(versions: FakeMlflow, more: tuple[object, ...], reason: str) -> None:
     """Usage errors name what was typed."""
     with pytest.raises(InvalidInput, match=reason):
         run("experiments", "start", "insights", *more)
 
 
-def test_a_tenant_to_leave_out_has_to_be_there(versions: None, database: Database) -> None:
+def test_a_tenant_to_leave_out_has_to_be_there(versions: FakeMlflow, database: Database) -> None:
     """With a slip of the pen the one that was meant would take part, so nothing starts."""
     with pytest.raises(NotFound, match="nobody"):
         run("experiments", "start", "insights", 2, "--exclude", "nobody")
     assert running_experiments(database) == ()
 
 
-def test_an_experiment_that_cannot_be_read_is_shown_and_stopped(versions: None, database: Database) -> None:
+def test_an_experiment_that_cannot_be_read_is_shown_and_stopped(versions: FakeMlflow, database: Database) -> None:
     """By prompt, by id and among all, with what is wrong; stopped once, without a look at it."""
     started = run_json("experiments", "start", "insights", 2)
     with database.write() as connection:
@@ -175,7 +187,7 @@ def test_an_experiment_that_cannot_be_read_is_shown_and_stopped(versions: None, 
 
 
 def test_numbers_that_cannot_be_looked_at_keep_nothing_going(
-    versions: None, database: Database, monkeypatch: pytest.MonkeyPatch
+    versions: FakeMlflow, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends, and the decision record says that nothing could be measured."""
 
@@ -189,14 +201,14 @@ def test_numbers_that_cannot_be_looked_at_keep_nothing_going(
     assert running_experiments(database) == ()
 
 
-def test_an_unknown_experiment_is_not_found(versions: None) -> None:
+def test_an_unknown_experiment_is_not_found(versions: FakeMlflow) -> None:
     """By name, by id, to look at and to stop."""
     for arguments in (("status", "nothing"), ("stop", "exp_0", "--reason", "x")):
         with pytest.raises(ExperimentNotFound):
             run("experiments", *arguments)
 
 
-def test_a_plan_rests_on_the_last_weeks(versions: None, database: Database) -> None:
+def test_a_plan_rests_on_the_last_weeks(versions: FakeMlflow, database: Database) -> None:
     """Mean, spread and units a day come from the record; more units a day take fewer days."""
     stage = ExperimentStage(database, FakeClock(time.time() - 7_000))
     calls = [{"arm": None, "unit": f"u{place}", "said": (4, place % 10 < 7)} for place in range(560)]
@@ -211,7 +223,7 @@ def test_a_plan_rests_on_the_last_weeks(versions: None, database: Database) -> N
     assert "Start with --planned" in run("experiments", "plan", "insights")
 
 
-def test_a_plan_without_a_past_wants_numbers(versions: None) -> None:
+def test_a_plan_without_a_past_wants_numbers(versions: FakeMlflow) -> None:
     """A share can be told; the spread of a cost cannot be guessed."""
     with pytest.raises(InvalidInput, match="say --units-per-day"):
         run("experiments", "plan", "insights")
