@@ -165,8 +165,14 @@ def load_template(path: Path) -> PromptTemplate:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise InvalidTemplate(f"{str(path)!r} is larger than {FILE_BYTES_MAX} bytes; shorten it")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidTemplate(f"cannot read {str(path)!r}: {error}") from error
+    except FileNotFoundError:
+        raise InvalidTemplate(f"there is no file {str(path)!r}; name a prompt's YAML file") from None
+    except IsADirectoryError:
+        raise InvalidTemplate(f"{str(path)!r} is a folder; name a prompt's YAML file") from None
+    except UnicodeDecodeError:
+        raise InvalidTemplate(f"{str(path)!r} is not UTF-8 text; save it as such") from None
+    except OSError as error:
+        raise InvalidTemplate(f"{str(path)!r} cannot be read ({error.strerror}); check its permissions") from error
     try:
         return parse_template(text)
     except InvalidTemplate as error:

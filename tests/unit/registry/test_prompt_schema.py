@@ -107,12 +107,15 @@ def test_what_is_no_template_is_refused(text: str) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A missing file, a directory and bytes that are no text are refused by name."""
-    binary = tmp_path / "binary.yaml"
+    """A missing file, a directory, bytes that are no text and an endless name are refused by name, in our words."""
+    binary, endless = tmp_path / "binary.yaml", tmp_path / ("x" * 300)
     binary.write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "missing.yaml", tmp_path, binary):
-        with pytest.raises(InvalidTemplate, match=path.name):
+    said = {tmp_path / "missing.yaml": "there is no file", tmp_path: "is a folder", binary: "is not UTF-8"}
+    for path, words in {**said, endless: "cannot be read"}.items():
+        with pytest.raises(InvalidTemplate, match=words) as refused:
             load_template(path)
+        assert path.name in refused.value.message
+        assert "Errno" not in refused.value.message
 
 
 def test_the_hash_covers_what_decides_behaviour() -> None:
