@@ -46,7 +46,7 @@ PROMOTED_WITHIN_S = 10.0
 """A promotion reaches the workers within 5 s."""
 REASONS_SHOWN = 3
 COMMAND_TIMEOUT_S = 1_200.0
-"""An evaluation of the sample set took 20 s; a slow machine may take many times that."""
+"""An evaluation of the sample set took 33 s on a busy machine; a slow one may take many times that."""
 
 
 class FirstPass:
