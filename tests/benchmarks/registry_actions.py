@@ -18,7 +18,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from fixtures_mlflow import started_mlflow
-from registry_actions.comparison import Disagreement, compare_on_fake, registry_in
+from registry_actions.comparison import compare_on_fake, registry_in
+from registry_actions.proofs import Disagreement
 from registry_actions.server import compare_on_server
 from rich.progress import Progress
 

@@ -9,27 +9,26 @@ import httpx
 from fakes.fake_clock import FakeClock
 from fakes.fake_mlflow import URL, FakeMlflow
 from fakes.gated_fake import GatedFake, LeavingDatabase, NotingGatekeeper
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from registry.database import Database, open_database
 from registry.prompts.gatekeeper import GateSettings
 from registry.prompts.mlflow_rest import PREFIX
 from registry.prompts.promotion_records import Promotion, valid_promotions
 from registry.prompts.schema import content_hash
-from registry.schema import evidence, metadata, promotions
-from registry_actions.contents import CONTENT_OF, IS_PROMPT, POLICIES
+from registry.schema import metadata
+from registry_actions.contents import CONTENT_OF, IS_PROMPT, policy
 from registry_actions.door import FakeDoor
 from registry_actions.expected import Expected
-from registry_actions.model import PRODUCTION, Record
-from registry_actions.sequences import APPROVERS, MINUTE, WORKERS, Step, sequence
+from registry_actions.experimenters import OPENED_H
+from registry_actions.proofs import Disagreement, Proofs
+from registry_actions.sequences import APPROVERS, HOUR, MINUTE, WORKERS, Step, sequence
+from registry_actions.state import PRODUCTION, Record
 from registry_actions.world import RegistryWorld
+from serving.second_lock import Served
 
 Seen = tuple[int, int, tuple[str, ...], int | None]
 """Of a record: version, content, models, seconds until its end."""
-
-
-class Disagreement(AssertionError):
-    """The product did something else than the rules want."""
 
 
 class Comparison:
@@ -38,22 +37,27 @@ class Comparison:
     def __init__(self, world: RegistryWorld, alias: Callable[[str], int | None]) -> None:
         self.world = world
         self.expected = Expected()
-        self.checks = 0
+        self.proofs = Proofs(world)
         self._alias = alias
-        self._proven: set[str] = set()
+        self._compared = 0
+
+    @property
+    def checks(self) -> int:
+        """How much was compared and proven."""
+        return self._compared + self.proofs.checks
 
     def run(self, steps: Sequence[Step]) -> None:
         """Do every step.
 
         Raises:
-            Disagreement: Names the step, what was expected and what was seen.
+            Disagreement: Names the step, what was expected and what was seen; or what was raised.
         """
         for place, step in enumerate(steps):
             try:
                 self._step(step, place % WORKERS)
-            except Disagreement as found:
+            except Exception as found:
                 story = "\n".join(f"{number}: {each}" for number, each in enumerate(steps[: place + 1]))
-                raise Disagreement(f"{found}\n{story}") from None
+                raise Disagreement(f"{type(found).__name__}: {found}\n{story}") from found
 
     def _step(self, step: Step, worker: int) -> None:
         named = step.arguments.get("prompt")
@@ -73,6 +77,7 @@ class Comparison:
             self._same("alias", about.aliases.get(PRODUCTION), self._alias(prompt))
             now = self.expected.registry.now
             self._same("records", [_seen(each, now) for each in about.valid(now)], self._records(prompt))
+            self._same_experiments(prompt, now)
             self._require_record(worker, prompt)
 
     def require_records(self) -> None:
@@ -85,65 +90,67 @@ class Comparison:
             self._records(prompt)
 
     def _same(self, what: str, wanted: object, found: object) -> None:
-        self.checks += 1
+        self._compared += 1
         if wanted != found:
             raise Disagreement(f"{what}: the model says {wanted!r}, the product {found!r}")
 
     def _same_serving(self, worker: int, prompt: str) -> None:
         wanted, found = self.expected.serving(worker, prompt), self.world.serving.serving(worker, prompt)
         mine = None if wanted is None else (wanted.content, tuple(sorted(wanted.models)))
-        theirs = None
-        if found is not None:
-            models = tuple(sorted(model for _, model in found.models or ()))
-            theirs = CONTENT_OF[content_hash(found.version.template)], models
+        theirs = None if found is None else _shown(found)
         self._same(f"serving {prompt} in {worker}", mine, theirs)
+        if found is not None:
+            self._same_arms(worker, prompt, found)
 
-    def _records(self, prompt: str) -> list[Seen]:
+    def _same_arms(self, worker: int, prompt: str, production: Served) -> None:
+        """Who gets which arm is the product's to choose: one of those that the model has, or production."""
+        live, now = self.expected.arms(worker, prompt), self.expected.registry.now
+        answers = self.world.serving.answers(worker, prompt, production)
+        ours = [each.place for each in self.expected.registry.prompts[prompt].experiments]
+        places = {None: None, **dict(zip(self.world.experimenters.started.get(prompt, []), ours, strict=False))}
+        wanted = {(None, *_shown(production))}
+        if live is not None:
+            arms = {(live.place, each.content, tuple(sorted(live.models))) for each in live.arms}
+            ramping = live.ramped and now - live.began < OPENED_H * HOUR
+            wanted = wanted | arms if ramping else arms
+        for subject, served in answers.items():
+            mine = places[served.experiment], *_shown(served)
+            found = mine if mine in wanted else None
+            self._same(f"{subject}'s {prompt} in {worker}, one of {wanted}", mine, found)
+        for served in self.world.serving.outsiders(worker, prompt, production):
+            self._same(f"{prompt} in {worker} for who takes no part", production.promotion, served.promotion)
+
+    def _same_experiments(self, prompt: str, now: float) -> None:
+        """The newest experiment's records; what it did to the alias and to production's records is compared above."""
+        about = self.expected.registry.prompts[prompt]
+        started = self.world.experimenters.started.get(prompt, [])
+        self._same("experiments", len(about.experiments), len(started))
+        if started:
+            wanted = [_seen(each, now) for each in about.valid(now, about.experiments[-1].place)]
+            self._same("records of arms", wanted, self._records(prompt, f"experiment:{started[-1]}"))
+
+    def _records(self, prompt: str, place: str = PRODUCTION) -> list[Seen]:
         now_ms = int(self.world.clock() * 1000)
-        found = valid_promotions(self.world.database, prompt, PRODUCTION, now_ms)
+        found = valid_promotions(self.world.database, prompt, place, now_ms)
         for record in found:
-            self._require_grounds(record)
+            self.proofs.require_grounds(record)
         return [_stored(record, now_ms) for record in found]
 
     def _require_record(self, worker: int, prompt: str) -> None:
-        """The one promise behind all others, asked of the tables directly: what serves has its record now."""
         served = self.world.serving.serving(worker, prompt)
-        if served is None:
-            return
-        self.checks += 1
-        with self.world.database.read() as connection:
-            row = connection.execute(select(promotions).where(promotions.c.id == served.promotion)).mappings().one()
-        ended = row["expires_ms"] is not None and row["expires_ms"] <= int(self.world.clock() * 1000)
-        text = content_hash(served.version.template)
-        if ended or row["revoked_ms"] is not None or (row["prompt_name"], row["content_hash"]) != (prompt, text):
-            raise Disagreement(f"{prompt} serves {text} without a record")
-
-    def _require_grounds(self, record: Promotion) -> None:
-        """Each record rests on passing evidence of its content, or on the signatures of two people."""
-        if record.id in self._proven:
-            return
-        self.checks += 1
-        self._proven.add(record.id)
-        with self.world.database.read() as connection:
-            rows = connection.execute(select(evidence).where(evidence.c.id.in_(record.evidence))).mappings().all()
-        said = {json.loads(row["details"]).get("by") for row in rows if row["kind"] == "waiver"}
-        kinds = {row["kind"] for row in rows}
-        asked = {requirement.kind for requirement in POLICIES[record.prompt_name].requires}
-        whole = len(rows) == len(record.evidence) > 0 and all(
-            (row["prompt_name"], row["content_hash"], row["verdict"])
-            == (record.prompt_name, record.content_hash, "PASS")
-            for row in rows
-        )
-        if not whole or (len(said) < 2 if said else kinds != asked):
-            raise Disagreement(f"{record!r} rests on {kinds!r}")
+        if served is not None:
+            self.proofs.require_record(prompt, served, PRODUCTION)
+            self.proofs.require_arms(prompt, served, self.world.serving.answers(worker, prompt, served))
 
 
-def write_policies(home: Path) -> None:
-    """Both policies into `home/policies`."""
-    (home / "policies").mkdir(exist_ok=True)
-    for prompt, policy in POLICIES.items():
-        text = json.dumps(policy.model_dump(mode="json", exclude_defaults=True))
-        (home / "policies" / f"{prompt}.yaml").write_text(text)
+def write_policies(home: Path) -> Path:
+    """Both policies into `home/policies`, asking for the least."""
+    folder = home / "policies"
+    folder.mkdir(exist_ok=True)
+    for prompt in APPROVERS:
+        text = json.dumps(policy(prompt).model_dump(mode="json", exclude_defaults=True))
+        (folder / f"{prompt}.yaml").write_text(text)
+    return folder
 
 
 @contextmanager
@@ -180,8 +187,9 @@ def compare_on_fake(seed: int, database: LeavingDatabase, folder: Path, home: Pa
         mlflow.outage = (lambda _: httpx.Response(503, json={})) if mlflow_away else None
         database.away = registry_away
 
-    world = RegistryWorld(database, FakeDoor(mlflow), home, clock=clock, pass_time=pass_time, weather=weather)
-    settings = GateSettings(home=folder, policies=folder / "policies")
+    policies = write_policies(folder)
+    world = RegistryWorld(database, FakeDoor(mlflow), home, policies, clock=clock, pass_time=pass_time, weather=weather)
+    settings = GateSettings(home=folder, policies=policies)
     GatedFake(mlflow, NotingGatekeeper(settings, database, world.note, clock), world.before_move)
     comparison = Comparison(world, lambda prompt: _number(mlflow.prompts[prompt].aliases.get(PRODUCTION)))
     comparison.expected.registry.now = clock.now
@@ -204,11 +212,19 @@ def empty(database: Database) -> None:
             connection.execute(delete(table))
 
 
-_WRITTEN = {"evidence", "promotions", "prompt_hashes", "serving_models", "webhook_deliveries", "signals"}
+_WRITTEN = {
+    *("evidence", "promotions", "prompt_hashes", "serving_models", "webhook_deliveries", "signals"),
+    *("experiments", "alarms"),
+}
 
 
 def _number(version: str | None) -> int | None:
     return None if version is None else int(version)
+
+
+def _shown(served: Served) -> tuple[int, tuple[str, ...]]:
+    models = tuple(sorted(model for _, model in served.models or ()))
+    return CONTENT_OF[content_hash(served.version.template)], models
 
 
 def _seen(record: Record, now: float) -> Seen:

@@ -6,18 +6,26 @@ from registry.prompts.schema import ModelParameters, PromptTemplate, Variable, c
 from registry_actions.sequences import APPROVERS, BROKEN, CONTENTS
 
 IS_PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
-POLICIES = {
-    prompt: Policy(
-        use_case=prompt,
-        prompt=prompt,
-        requires=(
-            Requirement(kind="lint"),
-            Requirement(kind="evaluation", max_age_days=30),
-            *([Requirement(kind=APPROVAL, approvers=approvers)] if approvers else []),
-        ),
+ROWS = {1: "1" * 64, 2: "2" * 64}
+"""Hashes of the rows that a data set may have."""
+
+
+def policy(
+    prompt: str, data: str | None = None, rows: int | None = None, questions: int = 1, margin: float = 0.05
+) -> Policy:
+    """A policy of a prompt: lint, an evaluation on such data, and where its name says so an approval."""
+    pinned = None if rows is None else ROWS[rows]
+    measured = Requirement(
+        kind="evaluation",
+        max_age_days=30,
+        dataset=data,
+        dataset_sha256=pinned,
+        questions_min=questions,
+        margin=margin,
     )
-    for prompt, approvers in APPROVERS.items()
-}
+    approvers = APPROVERS[prompt]
+    said = [Requirement(kind=APPROVAL, approvers=approvers)] if approvers else []
+    return Policy(use_case=prompt, prompt=prompt, requires=(Requirement(kind="lint"), measured, *said))
 
 
 def template(prompt: str, content: int) -> PromptTemplate:

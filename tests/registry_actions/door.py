@@ -8,7 +8,7 @@ from fakes.fake_mlflow import URL, FakeMlflow
 
 from registry.prompts.mlflow_rest import KEY_HEADER, PREFIX
 from registry_actions.contents import IS_PROMPT
-from registry_actions.model import PRODUCTION
+from registry_actions.state import PRODUCTION
 
 
 class Door(Protocol):

@@ -1,20 +1,25 @@
 """What must come of a step of a random sequence: its outcome, where aliases point, which records hold, what serves."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from registry_actions.model import PRODUCTION, Outcome, Record, RegistryModel, Version
+from registry_actions.model import Outcome, RegistryModel
+from registry_actions.rulings import Asked
 from registry_actions.sequences import APPROVERS, BROKEN, WORKERS, Step
-from registry_actions.worker import Worker
+from registry_actions.state import PRODUCTION, Experiment, Record, Version
+from registry_actions.worker import Live, Worker
 
 BY_NUMBER_FIRST = frozenset({"set_alias", "promote", "evaluate", "approve", "sign", "delete_version"})
 """They ask MLflow for the version before they need the registry."""
-WITHOUT_MLFLOW = frozenset({"revoke", "tell_chain", "knock"})
+WITHOUT_MLFLOW = frozenset({"revoke", "tell_chain", "knock", "stop_experiment"})
 """They need the registry alone."""
-MOVES = frozenset({"set_alias", "promote", "rollback"})
-NATURE = frozenset({"insert", "point", "rewrite", "restart", "spoil_disk", "plant_on_disk", "wait", "outage", "look"})
+MOVES = frozenset({"set_alias", "promote", "rollback", "start_experiment"})
+INTRUSIONS = frozenset({"insert", "point", "rewrite", "spoil_disk", "plant_on_disk"})
+EDITS = frozenset({"end_arm", "plant_in_design", "garble_design", "revive_experiment"})
+NATURE = INTRUSIONS | EDITS | {"restart", "wait", "outage", "look", "ask"}
 """What happens whoever is there."""
+ELSEWHERE = "experiment:none"
 KNOCKS: dict[str, Outcome] = {"forged": "refused", "old": "refused", "replayed": "refused", "genuine": "done"}
 
 
@@ -40,6 +45,10 @@ class Expected:
         """What a worker answers with."""
         return self.workers[worker].current(prompt, self.registry.now)
 
+    def arms(self, worker: int, prompt: str) -> Live | None:
+        """Whose arms a worker answers with; None: production answers everybody."""
+        return self.workers[worker].open(prompt, self.registry.now)
+
     def look(self, worker: int | None = None, prompt: str | None = None) -> Outcome:
         """One worker, or each, asks the registry and MLflow; without the registry nothing changes."""
         if self.away["registry"]:
@@ -47,13 +56,14 @@ class Expected:
         for each in self.workers if worker is None else [self.workers[worker]]:
             for name in APPROVERS if prompt is None else [prompt]:
                 each.look(self.registry, name, mlflow=not self.away["mlflow"])
+            each.look_at_arms(self.registry, mlflow=not self.away["mlflow"])
         return "done"
 
     def _withheld(self, step: Step) -> Outcome | None:
         """The outcome where somebody who is needed does not answer; None: they all do, or are not needed."""
         name = step.name
         if self.away["mlflow"] and name not in WITHOUT_MLFLOW:
-            return "away"
+            return "missing" if self._has_no_control(step) else "away"
         if not self.away["registry"]:
             return None
         if name in {"set_free_alias", "edit"} or step.arguments.get("alias") not in {None, PRODUCTION}:
@@ -65,6 +75,12 @@ class Expected:
             return "refused"
         gone = name in BY_NUMBER_FIRST and self._gone(step.arguments["prompt"], step.arguments["version"])
         return "missing" if gone else "away"
+
+    def _has_no_control(self, step: Step) -> bool:
+        """Whether an experiment cannot be started, which the registry alone tells."""
+        if step.name != "start_experiment" or self.away["registry"]:
+            return False
+        return not self.registry.prompts[step.arguments["prompt"]].valid(self.registry.now)
 
     def _gone(self, prompt: str, version: int) -> bool:
         return self.registry.prompts[prompt].find(version) is None
@@ -113,11 +129,61 @@ class Expected:
             return "missing"
         return self.promote(step, earlier.version) if version.content == earlier.content else "refused"
 
-    def evaluate(self, prompt: str, version: int, model: str, *, passed: bool, against: str, rows: int) -> Outcome:
-        """An evaluation against what serves, or against nothing; which rows were asked makes no difference."""
-        del rows
+    def start_experiment(self, step: Step) -> Outcome:
+        """Versions beside production."""
+        told = {name: step.arguments[name] for name in ("prompt", "versions", "ramped")}
+        return self.registry.start(**told, meanwhile=lambda: self._all(step.during))
+
+    def stop_experiment(self, prompt: str) -> Outcome:
+        """Everybody has production again."""
+        return self.registry.stop(prompt)
+
+    def end_arm(self, prompt: str, arm: int, how: str) -> Outcome:
+        """Somebody edits the record of an arm in the registry's database, so that it lets nothing serve there."""
+        newest = self._newest_experiment(prompt)
+        content = None if newest is None or newest.garbled else newest.arms[arm]
+        records = self.registry.prompts[prompt].records
+        for number, record in enumerate(records):
+            if newest is None or (record.place, record.content, record.revoked) != (newest.place, content, False):
+                continue
+            place = ELSEWHERE if how == "elsewhere" else record.place
+            expires = self.registry.now if how == "expired" else record.expires
+            records[number] = replace(record, place=place, expires=expires, revoked=how not in {"elsewhere", "expired"})
+        return "done"
+
+    def plant_in_design(self, prompt: str, arm: int, content: int) -> Outcome:
+        """Somebody writes another content into the design of an experiment."""
+        newest = self._newest_experiment(prompt)
+        if newest is not None and not newest.garbled:
+            newest.arms[arm] = content
+        return "done"
+
+    def garble_design(self, prompt: str) -> Outcome:
+        """Somebody makes a design unreadable."""
+        newest = self._newest_experiment(prompt)
+        if newest is not None:
+            newest.garbled = True
+        return "done"
+
+    def revive_experiment(self, prompt: str) -> Outcome:
+        """Somebody says in the registry's database that an experiment still runs; its records ended with it."""
+        newest = self._newest_experiment(prompt)
+        if newest is not None:
+            newest.runs = True
+        return "done"
+
+    def _newest_experiment(self, prompt: str) -> Experiment | None:
+        return next(reversed(self.registry.prompts[prompt].experiments), None)
+
+    def ask(self, prompt: str, **asked: Any) -> Outcome:
+        """The policy of a prompt asks for something else of evaluations from now on."""
+        self.registry.prompts[prompt].asked = Asked(**asked)
+        return "done"
+
+    def evaluate(self, prompt: str, version: int, model: str, *, against: str, **found: Any) -> Outcome:
+        """An evaluation against what serves, or against nothing."""
         rival = self.registry.production(prompt) if against == PRODUCTION else None
-        return self.registry.evaluate(prompt, version, model, passed=passed, against=rival)
+        return self.registry.evaluate(prompt, version, model, against=rival, **found)
 
     def push(self, prompt: str, content: int, who: str | None) -> Outcome:
         """A new version comes through the gate."""

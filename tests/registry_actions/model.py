@@ -1,107 +1,24 @@
-"""The registry as its promises describe it, in a few lists and sets: what is refused, and what serves.
+"""The registry as its promises describe it: what is refused, what is let through, and until when.
 
 Written from the rules and without the product's code, so that random sequences of actions can be compared with it.
 Times are seconds, contents are numbers, models are names.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
+
+from registry_actions.rulings import Ruling, counting
+from registry_actions.state import PRODUCTION, Experiment, Prompt, Record, Version
 
 Outcome = Literal["done", "refused", "missing", "away"]
 """done; refused by a rule; there is no such thing; somebody who is needed does not answer."""
 
-PRODUCTION = "production"
-HOUR, DAY = 3_600.0, 86_400.0
-RULING_DAYS = 30
+HOUR = 3_600.0
 WAIVER_HOURS_MAX = 24.0
-
-
-@dataclass(slots=True)
-class Version:
-    """One version in MLflow."""
-
-    content: int
-    """What it says now."""
-    author: str | None = None
-    first: int | None = None
-    """What it said when Assay first saw it; None: nobody has looked yet."""
-    deleted: bool = False
-
-    def read(self) -> int | None:
-        """Its content, remembered at the first look; None: changed since."""
-        self.first = self.content if self.first is None else self.first
-        return self.content if self.content == self.first else None
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """The newest evaluation of a content with a model."""
-
-    passed: bool
-    at: float
-    against: int | None
-    """The content that it was compared with."""
-    id: int
-
-
-@dataclass(slots=True)
-class Record:
-    """Somebody was let through."""
-
-    version: int
-    content: int
-    models: frozenset[str]
-    expires: float | None
-    grounds: frozenset[int]
-    """Ids of rulings and words; lint, which says the same at all times, is left out."""
-    copied: bool = False
-    """It rests on an earlier record: a rollback."""
-    revoked: bool = False
-
-    def holds(self, now: float) -> bool:
-        """Whether it has not ended by itself."""
-        return self.expires is None or now < self.expires
-
-
-@dataclass(slots=True)
-class Prompt:
-    """All that is known about one prompt."""
-
-    approvers: int
-    versions: list[Version] = field(default_factory=list[Version])
-    aliases: dict[str, int] = field(default_factory=dict[str, int])
-    rulings: dict[tuple[int, str], Ruling] = field(default_factory=dict[tuple[int, str], Ruling])
-    """By content and model."""
-    failures: dict[tuple[int, str, int | None], int] = field(default_factory=dict[tuple[int, str, int | None], int])
-    """By content, model and opponent: id of the newest ruling that failed, on whatever rows."""
-    words: dict[tuple[int, str], tuple[bool, int]] = field(default_factory=dict[tuple[int, str], tuple[bool, int]])
-    """By content and person: whether their newest word is yes, and its id."""
-    waivers: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict[tuple[int, str], tuple[float, int]])
-    """By content and person: when the signature ends, and its id."""
-    records: list[Record] = field(default_factory=list[Record])
-
-    def find(self, number: int | None) -> Version | None:
-        """The version of this number, unless it was deleted."""
-        there = number is not None and 0 < number <= len(self.versions) and not self.versions[number - 1].deleted
-        return self.versions[number - 1] if there and number else None
-
-    def authors(self, content: int) -> set[str | None]:
-        """Who wrote it, in whatever version; None: nobody knows."""
-        return {version.author for version in self.versions if version.first == content}
-
-    def valid(self, now: float) -> list[Record]:
-        """Valid records, the newest first."""
-        return [record for record in reversed(self.records) if not record.revoked and record.holds(now)]
-
-    def proven(self, now: float) -> Record | None:
-        """The newest valid record that does not rest on a waiver."""
-        return next((record for record in self.valid(now) if record.expires is None), None)
-
-    def valid_for(self, content: int, now: float) -> Record | None:
-        """The newest valid record of a content."""
-        return next((record for record in self.valid(now) if record.content == content), None)
+MORE = 10
+"""Questions that a resumed evaluation scores beside those it had."""
 
 
 class RegistryModel:
@@ -124,14 +41,19 @@ class RegistryModel:
         self.prompts[prompt].versions.append(Version(content, author, first=content))
         return "done"
 
-    def evaluate(self, prompt: str, version: int, model: str, *, passed: bool, against: int | None) -> Outcome:
-        """An evaluation ended."""
+    def evaluate(
+        self, prompt: str, version: int, model: str, *, against: int | None, resumed: bool, **found: Any
+    ) -> Outcome:
+        """An evaluation ended: `found` as a Ruling says it. A resumed one goes on with the newest."""
         outcome, content = self._read(prompt, version)
         if content is not None:
-            ruling = Ruling(passed, self.now, against, next(self._ids))
-            self.prompts[prompt].rulings[content, model] = ruling
-            if not passed:
-                self.prompts[prompt].failures[content, model, against] = ruling.id
+            rulings = self.prompts[prompt].rulings.setdefault((content, model), [])
+            ruling = Ruling(at=self.now, against=against, id=next(self._ids), run=next(self._ids), **found)
+            if resumed and rulings:
+                before = rulings[-1]
+                kept = {"run": before.run, "data": before.data, "rows": before.rows, "part": before.part}
+                ruling = replace(ruling, **kept, questions=before.questions + MORE)
+            rulings.append(ruling)
         return outcome
 
     def approve(self, prompt: str, version: int, who: str, *, agrees: bool) -> Outcome:
@@ -179,11 +101,59 @@ class RegistryModel:
         about.records.append(new)
         return "done", new
 
+    def start(
+        self, prompt: str, versions: Sequence[int], *, ramped: bool, meanwhile: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Versions beside the newest that was let through; each needs what production needs, now, and no copy helps.
+
+        What happens `meanwhile`, after the decision about the first arm, is seen by the others.
+        """
+        about = self.prompts[prompt]
+        control = next(iter(about.valid(self.now)), None)
+        numbers = [] if control is None else [control.version, *versions]
+        found = [version for number in numbers if (version := about.find(number)) is not None]
+        if not found or len(found) < len(numbers):
+            return "missing"
+        arms = [version.content for version in found]
+        running = about.running
+        if len({*arms}) < len(arms) or (running is not None and running.is_readable):
+            return "refused"
+        experiment = Experiment(f"experiment:{next(self._ids)}", arms, self.now, ramped)
+        records: list[Record] = []
+        for number, version, content in zip(numbers, found, arms, strict=True):
+            admitted = None if version.read(content) is None else self._shown_or_waived(about, number, content)
+            if admitted is None:
+                break
+            if not records:
+                meanwhile()
+            records.append(replace(admitted, place=experiment.place))
+            about.records.append(records[-1])
+        common = set(self.chain).intersection(*(record.models for record in records))
+        whole = len(records) == len(arms) and common
+        if not whole or about.running is not None:
+            for record in records:
+                record.revoked = True
+            return "refused"
+        about.experiments.append(experiment)
+        return "done"
+
+    def stop(self, prompt: str) -> Outcome:
+        """Everybody has production again; nothing else changes."""
+        newest = self.prompts[prompt].experiments[-1:]
+        if not newest:
+            return "missing"
+        if not newest[0].runs:
+            return "refused"
+        newest[0].runs = False
+        for record in self.prompts[prompt].records:
+            record.revoked |= record.place == newest[0].place
+        return "done"
+
     def revoke(self, prompt: str, version: int) -> Outcome:
         """All records of what was promoted under this number end."""
         about = self.prompts[prompt]
         contents = {record.content for record in about.records if record.version == version}
-        ended = [record for record in about.valid(self.now) if record.content in contents]
+        ended = [record for record in about.valid(self.now, None) if record.content in contents]
         for record in ended:
             record.revoked = True
         return "done" if ended else "missing"
@@ -195,7 +165,7 @@ class RegistryModel:
         if found is None:
             return "missing"
         contents = {record.content for record in about.records if record.version == version}
-        serves = any(record.content in contents for record in about.valid(self.now))
+        serves = any(record.content in contents for record in about.valid(self.now, None))
         if serves or (about.aliases.get(PRODUCTION) == version and about.valid(self.now)):
             return "refused"
         found.deleted = True
@@ -240,34 +210,27 @@ class RegistryModel:
         """The models of the chain whose evaluation counts."""
         last = about.proven(self.now)
         rival = None if last is None or last.content == content else last.content
-        return {
-            model: ruling
+        found = {
+            model: counting(
+                about.rulings.get((content, model), []),
+                about.asked,
+                rival,
+                self.now,
+                lambda failure: self._lifted(about, content, failure.id),
+            )
             for model in self.chain
-            if (ruling := about.rulings.get((content, model))) is not None
-            and ruling.passed
-            and self.now - ruling.at <= RULING_DAYS * DAY
-            and rival in {None, ruling.against}
-            and self._lifted(about, content, self._failed(about, content, model, rival))
         }
+        return {model: ruling for model, ruling in found.items() if ruling is not None}
 
-    def _failed(self, about: Prompt, content: int, model: str, rival: int | None) -> int | None:
-        """The newest ruling that failed: against today's rival, or nothing; with no rival, against anything."""
-        failed = [
-            ruling
-            for (said, by, against), ruling in about.failures.items()
-            if (said, by) == (content, model) and (rival is None or against in {None, rival})
-        ]
-        return max(failed, default=None)
-
-    def _lifted(self, about: Prompt, content: int, failure: int | None) -> bool:
-        """Whether nothing failed before, or enough people who did not write it approved since."""
+    def _lifted(self, about: Prompt, content: int, failure: int) -> bool:
+        """Whether enough people who did not write it approved since."""
         wrote = about.authors(content)
         since = [
             who
             for (said, who), (agrees, word) in about.words.items()
-            if said == content and agrees and who not in wrote and word > (failure or 0)
+            if said == content and agrees and who not in wrote and word > failure
         ]
-        return failure is None or len(since) >= (2 if None in wrote else 1)
+        return len(since) >= (2 if None in wrote else 1)
 
     def _approved(self, about: Prompt, content: int) -> frozenset[int] | None:
         """Ids of the approvals that count; None: too few, or somebody objects."""

@@ -55,7 +55,7 @@ class _Author:
         self._versions = dict.fromkeys(APPROVERS, 0)
 
     def write(self) -> list[Step]:
-        steps = [Step("tell_chain", {"models": MODELS})]
+        steps = [Step("tell_chain", {"models": MODELS}), *map(self._ask, APPROVERS)]
         for prompt in APPROVERS:
             steps += [self._push(prompt, insertion=False) for _ in range(2)]
         main = self._chance.choice([PLAIN, SIGNED])
@@ -72,6 +72,9 @@ class _Author:
             self._said: 4,
             self._evaluated: 4,
             self._new: 3,
+            self._tried_elsewhere: 1,
+            self._experiment: 4,
+            self._run: 3,
             self._changed: 5,
             self._intruder: 5,
             self._weather: 4,
@@ -82,12 +85,17 @@ class _Author:
     def _promising(self, prompt: str) -> list[Step]:
         """All that a version needs, and the click."""
         version = self._version(prompt)
-        steps = [self._evaluation(prompt, version, passed=True, against="production")]
+        return [*self._proof(prompt, version), self._alias(prompt, version)]
+
+    def _proof(self, prompt: str, version: int) -> list[Step]:
+        """All that a version needs."""
+        model = self._chance.choice(MODELS + MODELS[:1])
+        steps = [self._evaluation(prompt, version, passed=True, against="production", good=True, model=model)]
         if prompt == SIGNED:
             steps += [
                 Step("approve", {"prompt": prompt, "version": version, "who": who, "agrees": True}) for who in PEOPLE
             ]
-        return [*steps, self._alias(prompt, version)]
+        return steps
 
     def _move(self, prompt: str) -> list[Step]:
         return [self._alias(prompt, self._version(prompt))]
@@ -103,6 +111,54 @@ class _Author:
         during = self._race(prompt) if self._races and self._chance.random() < 0.3 else ()
         before = self._race(prompt) if self._races and self._chance.random() < 0.3 else ()
         return Step(name, arguments, during, before)
+
+    def _tried_elsewhere(self, prompt: str) -> list[Step]:
+        """What failed is measured again, after a rollback, until it passes."""
+        version = self._version(prompt)
+        arguments = {"prompt": prompt, "who": "ada"}
+        return [
+            self._evaluation(prompt, version, passed=False, against="production", good=True),
+            *([Step("rollback", arguments)] if self._chance.random() < 0.7 else []),
+            *(self._evaluation(prompt, version, passed=True, against="production", model=each) for each in MODELS),
+            Step("promote", {**arguments, "version": version}),
+        ]
+
+    def _experiment(self, prompt: str) -> list[Step]:
+        """Versions beside production, mostly with what they need: evidence, or signatures that end."""
+        chance, newest = self._chance, self._versions[prompt]
+        control, *others = chance.sample(range(max(1, newest - 3), newest + 1), chance.choice([2, min(3, newest)]))
+        steps: list[Step] = []
+        if chance.random() < 0.7:
+            steps += [
+                *self._proof(prompt, control),
+                Step("promote", {"prompt": prompt, "version": control, "who": "ada"}),
+            ]
+        for version in (control, *others) if chance.random() < 0.9 else ():
+            if chance.random() < 0.25:
+                said = {"prompt": prompt, "version": version, "hours": chance.choice([1.0, 6.0])}
+                steps += [Step("sign", {**said, "who": who}) for who in PEOPLE[:2]]
+            elif version != control:
+                steps += self._proof(prompt, version)
+        arguments = {"prompt": prompt, "versions": (*others,), "who": "ada", "ramped": chance.random() < 0.3}
+        during = self._race(prompt) if self._races and chance.random() < 0.2 else ()
+        steps.append(Step("start_experiment", arguments, during))
+        for _ in range(chance.choice([0, 1, 2, 3])):
+            [happens] = chance.choices([self._run, self._weather, self._move, self._changed], [4, 2, 1, 1])
+            steps += happens(prompt)
+        return steps
+
+    def _run(self, prompt: str) -> list[Step]:
+        """What becomes of an experiment, by its people or by an intruder."""
+        newest = {"prompt": prompt}
+        ended = {**newest, "arm": self._chance.choice([0, 1])}
+        kinds = [
+            (Step("stop_experiment", newest), 3),
+            (Step("end_arm", {**ended, "how": self._chance.choice(["revoked", "expired", "garbled", "elsewhere"])}), 3),
+            (Step("plant_in_design", {**ended, "content": self._content()}), 2),
+            (Step("garble_design", newest), 1),
+            (Step("revive_experiment", newest), 2),
+        ]
+        return self._chance.choices([step for step, _ in kinds], [weight for _, weight in kinds])
 
     def _race(self, prompt: str) -> tuple[Step, ...]:
         """What others may do in that moment."""
@@ -135,11 +191,37 @@ class _Author:
         against = self._chance.choice(["production", "production", "nothing"])
         return [self._evaluation(prompt, self._version(prompt), passed=self._chance.random() < 0.6, against=against)]
 
-    def _evaluation(self, prompt: str, version: int, *, passed: bool, against: str) -> Step:
-        model = self._chance.choice(MODELS)
-        arguments = {"prompt": prompt, "version": version, "model": model, "passed": passed, "against": against}
-        arguments["rows"] = self._chance.choice([1, 2])
+    def _evaluation(
+        self, prompt: str, version: int, *, passed: bool, against: str, good: bool = False, model: str | None = None
+    ) -> Step:
+        """An evaluation; a `good` one as most policies want it."""
+        chance = self._chance.random
+        arguments = {
+            "prompt": prompt,
+            "version": version,
+            "model": model or self._chance.choice(MODELS),
+            "passed": passed,
+            "against": against,
+            "data": "questions" if good or chance() < 0.8 else "others",
+            "rows": 1 if good or chance() < 0.7 else 2,
+            "part": not good and chance() < 0.1,
+            "questions": 40 if good or chance() < 0.8 else 10,
+            "margin": 0.02 if good or chance() < 0.8 else 0.1,
+            "resumed": not good and chance() < 0.15,
+        }
         return Step("evaluate", arguments)
+
+    def _ask(self, prompt: str) -> Step:
+        """What a policy asks of evaluations."""
+        data = self._chance.choice([None, "questions", "questions"])
+        arguments = {
+            "prompt": prompt,
+            "data": data,
+            "rows": self._chance.choice([None, 1]) if data else None,
+            "questions": self._chance.choice([1, 20, 20]),
+            "margin": self._chance.choice([0.05, 0.05, 0.05, 0.01]),
+        }
+        return Step("ask", arguments)
 
     def _new(self, prompt: str) -> list[Step]:
         return [self._push(prompt, insertion=self._chance.random() < 0.2)]
@@ -152,7 +234,7 @@ class _Author:
         return Step("push", {"prompt": prompt, "content": content, "who": self._chance.choice([*PEOPLE, None])})
 
     def _changed(self, prompt: str) -> list[Step]:
-        """What the rules know: revoking, deleting, editing through the front door, another chain."""
+        """What the rules know: revoking, deleting, editing through the front door, another chain or policy."""
         version = self._version(prompt)
         return [
             self._chance.choice(
@@ -165,6 +247,7 @@ class _Author:
                     ),
                     lambda: Step("edit", {"prompt": prompt, "version": version, "content": self._content()}),
                     lambda: Step("set_free_alias", {"prompt": prompt, "version": version}),
+                    lambda: self._ask(prompt),
                     lambda: Step("tell_chain", {"models": self._chance.choice([MODELS, MODELS[:1], MODELS[1:]])}),
                 ]
             )()

@@ -20,8 +20,8 @@ from registry.database import Database
 from registry.schema import evidence, promotions
 from registry_actions.comparison import Comparison, empty, write_policies
 from registry_actions.contents import IS_PROMPT
-from registry_actions.model import PRODUCTION
 from registry_actions.sequences import APPROVERS, PEOPLE, Step, sequence
+from registry_actions.state import PRODUCTION
 from registry_actions.world import RegistryWorld
 
 ROUTES = {"api": API, "ui": UI}
@@ -152,7 +152,7 @@ def compare_on_server(seed: int, server: GatedMlflow, home: Path) -> tuple[int, 
         Disagreement: The product did something else than the rules want.
     """
     empty(server.database)
-    write_policies(server.home)
+    policies = write_policies(server.home)
     door = ServerDoor(server)
     door.clear()
 
@@ -169,7 +169,7 @@ def compare_on_server(seed: int, server: GatedMlflow, home: Path) -> tuple[int, 
     def weather(mlflow_away: bool, _: bool) -> None:  # noqa: FBT001 - told by position
         door.away = mlflow_away
 
-    world = RegistryWorld(server.database, door, home, clock=time, pass_time=pass_time, weather=weather)
+    world = RegistryWorld(server.database, door, home, policies, clock=time, pass_time=pass_time, weather=weather)
     comparison = Comparison(world, door.alias)
     comparison.expected.registry.now = time()
     steps = [_bearable(step) for step in sequence(seed)]

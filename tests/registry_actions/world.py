@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,12 @@ from registry.errors import AssayError, JsonValue, NotFound, Unavailable
 from registry.prompts import revocation
 from registry.prompts.alias_move import promote, version_before
 from registry.prompts.approvals import APPROVAL, WAIVER, Word, record_word, require_not_author
-from registry.prompts.evaluations import DATASET_SHA256
-from registry.prompts.evidence import AGAINST, record_evidence
 from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.policy import Policy, load_policy
 from registry.prompts.promoted import PromotedPrompts
 from registry.prompts.promotion import Promoter
 from registry.prompts.promotion_records import (
     ServingModel,
-    last_proven,
     tell_serving_models,
     told_serving_models,
 )
@@ -25,11 +24,14 @@ from registry.prompts.publishing import PromptPublisher
 from registry.prompts.stored import TEXT_TAG, to_tags
 from registry.prompts.versions import PromptSource
 from registry.prompts.webhooks import remember_delivery, sign, verify
-from registry_actions.contents import IS_PROMPT, POLICIES, TEMPLATES, text
+from registry_actions.contents import IS_PROMPT, TEMPLATES, policy, text
 from registry_actions.door import Door
-from registry_actions.model import PRODUCTION, Outcome
+from registry_actions.experimenters import Experimenters
+from registry_actions.measured import Measured
+from registry_actions.model import Outcome
 from registry_actions.processes import ServingProcesses
 from registry_actions.sequences import Step
+from registry_actions.state import PRODUCTION
 
 SECRET = "shared-with-mlflow"
 
@@ -41,6 +43,7 @@ class RegistryWorld:
         database: The registry.
         door: The way to MLflow.
         home: An empty folder.
+        policies: The folder in which the gate looks for policies.
         clock: Seconds since the epoch.
         pass_time: Lets time pass.
         weather: Sends MLflow and the registry away, or back.
@@ -51,6 +54,7 @@ class RegistryWorld:
         database: Database,
         door: Door,
         home: Path,
+        policies: Path,
         *,
         clock: Callable[[], float],
         pass_time: Callable[[float], None],
@@ -63,16 +67,18 @@ class RegistryWorld:
         self._weather = weather
         self._during: tuple[Step, ...] = ()
         self._before_move: tuple[Step, ...] = ()
-        self._deliveries = 0
+        self._numbers = count()
         self._home = home
+        self._policies = policies
         self.serving = ServingProcesses(database, door.url, door.client, home, clock)
+        self.experimenters = Experimenters(database, self.note, clock)
 
     def apply(self, step: Step) -> Outcome:
         """Do the step; what it came to."""
         outer = self._during, self._before_move
         self._during, self._before_move = step.during, step.before_move
         try:
-            doer = self if hasattr(self, step.name) else self.serving
+            doer = next(each for each in (self, self.serving, self.experimenters) if hasattr(each, step.name))
             return getattr(doer, step.name)(**step.arguments) or "done"
         except NotFound:
             return "missing"
@@ -124,27 +130,21 @@ class RegistryWorld:
         """As the command line does."""
         self.serving.run(self._rollback(prompt, who))
 
-    def evaluate(self, prompt: str, version: int, model: str, *, passed: bool, against: str, rows: int) -> None:
+    def ask(self, prompt: str, **asked: Any) -> None:
+        """Change the policy's file."""
+        wanted = policy(prompt, **asked)
+        part = self._policies / f"{prompt}.part"  # another file: two changes within a tick of its clock are two
+        part.write_text(json.dumps(wanted.model_dump(mode="json", exclude_defaults=True)))
+        part.replace(self._policies / f"{prompt}.yaml")
+
+    def evaluate(self, prompt: str, version: int, model: str, *, against: str, resumed: bool, **found: Any) -> None:
         """Keep what an evaluation found."""
-        found = self._fetch(prompt, version)
-        now_ms = int(self.clock() * 1000)
-        last = last_proven(self.database, prompt, PRODUCTION, now_ms)
-        record_evidence(
-            self.database,
-            kind="evaluation",
-            prompt_name=prompt,
-            prompt_version=version,
-            content_hash=found.content_hash,
-            provider="test",
-            model=model,
-            verdict="PASS" if passed else "FAIL",
-            details={
-                AGAINST: last.content_hash if last and against == PRODUCTION else None,
-                DATASET_SHA256: f"{rows}" * 64,
-            },
-            dataset="questions",
-            clock=self.clock,
-        )
+        about = Measured(self._fetch(prompt, version), model, self.database, self.clock)
+        about.keep(f"evaluation-{next(self._numbers)}", against=against, resumed=resumed, **found)
+
+    def start_experiment(self, prompt: str, versions: tuple[int, ...], who: str | None, *, ramped: bool) -> None:
+        """As the command line does."""
+        self.serving.run(self._start_experiment(prompt, versions, who or "ada", ramped=ramped))
 
     def approve(self, prompt: str, version: int, who: str, *, agrees: bool) -> None:
         """As the API does with a person's key."""
@@ -212,10 +212,9 @@ class RegistryWorld:
 
     def knock(self, kind: str) -> None:
         """A push at the door for webhooks."""
-        self._deliveries += 1
         about = {"name": "plain", "alias": PRODUCTION, "version": "1"}
         body = json.dumps({"entity": "prompt_alias", "action": "created", "data": about}).encode()
-        identity, at = f"delivery-{self._deliveries}", str(int(self.clock()) - (3_600 if kind == "old" else 0))
+        identity, at = f"delivery-{next(self._numbers)}", str(int(self.clock()) - (3_600 if kind == "old" else 0))
         signature = sign(identity, at, body, "guessed" if kind == "forged" else SECRET)
         headers = {"X-MLflow-Delivery-Id": identity, "X-MLflow-Timestamp": at, "X-MLflow-Signature": signature}
         for _ in range(2 if kind == "replayed" else 1):
@@ -228,7 +227,7 @@ class RegistryWorld:
             promoter = Promoter(self.database, note=self.note, clock=self.clock)
             aliases = _Held(PromptPublisher(rest), self.before_move)
             models = told_serving_models(self.database)
-            await promote(promoter, aliases, POLICIES[prompt], found, models, who or "ada")
+            await promote(promoter, aliases, self._policy(prompt), found, models, who or "ada")
         finally:
             await rest.aclose()
 
@@ -236,10 +235,21 @@ class RegistryWorld:
         rest = MlflowRest(self._door.url, client=self._door.client())
         try:
             now_ms = int(self.clock() * 1000)
-            version = await version_before(PromptSource(rest), self.database, POLICIES[prompt], now_ms)
+            version = await version_before(PromptSource(rest), self.database, self._policy(prompt), now_ms)
         finally:
             await rest.aclose()
         await self._promote(prompt, version.version, who)
+
+    async def _start_experiment(self, prompt: str, versions: tuple[int, ...], who: str, *, ramped: bool) -> None:
+        rest = MlflowRest(self._door.url, client=self._door.client())
+        try:
+            fetch = PromptSource(rest).by_version
+            await self.experimenters.start(self._policy(prompt), fetch, versions, ramped=ramped, who=who)
+        finally:
+            await rest.aclose()
+
+    def _policy(self, prompt: str) -> Policy:
+        return load_policy(self._policies, prompt)
 
     def _fetch(self, prompt: str, version: int) -> Any:
         store = PromotedPrompts(self._door.url, self._home, self.database, client=self._door.client(), clock=self.clock)
