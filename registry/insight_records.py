@@ -15,6 +15,7 @@ from registry.audit.vault import Erased, Vault
 from registry.database import Database, insert_or_ignore
 from registry.errors import Conflict, NotFound
 from registry.insights import Insight, Question
+from registry.messages import Usage
 from registry.money.prices import parse_usd
 from registry.schema import idempotency, insights
 
@@ -175,7 +176,7 @@ class InsightRecords:
 
 def _counted(insight: Insight) -> dict[str, Any]:
     """The columns that an insight fills by itself."""
-    usage, claims = insight.usage, insight.claims or ()
+    usage, claims = Usage(**insight.usage.model_dump()), insight.claims or ()
     return {
         "id": insight.id,
         "use_case": insight.use_case,
@@ -193,7 +194,7 @@ def _counted(insight: Insight) -> dict[str, Any]:
         "claims": len(claims),
         "claims_grounded": sum(claim.grounded for claim in claims),
         "abstained": insight.abstained,
-        "input_tokens": usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h,
+        "input_tokens": usage.prompt,
         "output_tokens": usage.output,
     }
 

@@ -49,6 +49,11 @@ class Usage:
         if any(not isinstance(count, int) or count < 0 for count in counts):
             raise InvalidInput(f"tokens are counted in whole numbers from 0, not {counts}")
 
+    @property
+    def prompt(self) -> int:
+        """Tokens of the prompt, those of the vendor's cache included."""
+        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             input=self.input + other.input,

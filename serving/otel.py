@@ -69,7 +69,7 @@ def span_attributes(attempt: Attempt) -> dict[str, str | int | float | bool]:
     usage, written = attempt.usage, attempt.usage.cache_write_5m + attempt.usage.cache_write_1h
     attributes: dict[str, str | int | float | bool] = {
         **metric_attributes(attempt),
-        "gen_ai.usage.input_tokens": _input_tokens(attempt),
+        "gen_ai.usage.input_tokens": attempt.usage.prompt,
         "gen_ai.usage.output_tokens": usage.output,
         "gen_ai.usage.cache_read.input_tokens": usage.cache_read,
         "gen_ai.usage.cache_creation.input_tokens": written,
@@ -162,7 +162,7 @@ class OtlpTelemetry:
         if attempt.first_byte_s is not None:
             self._first_chunk.record(attempt.first_byte_s, attributes)
         # The conventions admit counts of the vendor's only.
-        if not attempt.estimated and (tokens := _input_tokens(attempt)):
+        if not attempt.estimated and (tokens := attempt.usage.prompt):
             self._tokens.record(tokens, {**attributes, "gen_ai.token.type": "input"})
         if not attempt.estimated and attempt.usage.output:
             self._tokens.record(attempt.usage.output, {**attributes, "gen_ai.token.type": "output"})
@@ -230,8 +230,3 @@ def _is_loopback(host: str) -> bool:
 def _cut(text: str) -> str:
     """What a vendor said, as an attribute: short, and free of the lone surrogates that would spoil a whole batch."""
     return text[:VALUE_CHARS_MAX].encode("utf-8", "replace").decode()
-
-
-def _input_tokens(attempt: Attempt) -> int:
-    usage = attempt.usage
-    return usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h

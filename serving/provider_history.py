@@ -79,7 +79,7 @@ class ProviderHistory:
             found = self._sums[key] = _Sum()
         found.attempts += 1
         usage = attempt.usage
-        tokens = usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h + usage.output
+        tokens = usage.prompt + usage.output
         if tokens:
             with suppress(UnpricedModel):
                 found.cost_nano_usd += attempt_nano_usd(attempt, datetime.fromtimestamp(now, UTC), self._price)

@@ -68,9 +68,8 @@ def cost_nano_usd(provider: str, model: str, usage: Usage, at: datetime) -> int:
         return 0
     if at.tzinfo is None:
         raise InvalidInput("a price needs a time with a time zone")
-    prompt = usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
     tariffs = _tariffs(provider, model, at.astimezone(UTC).date())
-    rates = next(tariff.rates for tariff in tariffs if prompt > tariff.above)
+    rates = next(tariff.rates for tariff in tariffs if usage.prompt > tariff.above)
     total = (
         usage.input * rates.input
         + usage.cache_read * rates.cache_read

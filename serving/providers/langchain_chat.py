@@ -212,7 +212,6 @@ def _metadata(completion: Completion) -> dict[str, Any]:
 
 def _usage(usage: Usage) -> UsageMetadata:
     """Ours in LangChain's buckets: `input_tokens` holds all that went in, and the details say what of it was cached."""
-    entered = usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
     details: dict[str, int] = {"cache_read": usage.cache_read, "cache_creation": usage.cache_write_5m}
     if usage.cache_write_1h:
         # The names that LangChain's Anthropic integration gives the two lifetimes; the sum stays out then.
@@ -222,9 +221,9 @@ def _usage(usage: Usage) -> UsageMetadata:
             "ephemeral_1h_input_tokens": usage.cache_write_1h,
         }
     return UsageMetadata(
-        input_tokens=entered,
+        input_tokens=usage.prompt,
         output_tokens=usage.output,
-        total_tokens=entered + usage.output,
+        total_tokens=usage.prompt + usage.output,
         input_token_details=cast("InputTokenDetails", details),
         output_token_details=OutputTokenDetails(reasoning=usage.reasoning),
     )

@@ -176,7 +176,7 @@ class Reply:
     def _counted(self) -> Usage:
         """The vendor's count, completed by an estimate where it has gaps: no prompt is without tokens."""
         counted = self.usage
-        if counted is not None and counted.input + counted.cache_read + counted.cache_write_5m + counted.cache_write_1h:
+        if counted is not None and counted.prompt:
             return counted
         logger.warning("%s reported no usage, or a part of it; the rest is estimated from the texts", self.provider)
         prompt = estimated_tokens(*(message.content for message in self.request.messages))
