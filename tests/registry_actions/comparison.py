@@ -20,7 +20,7 @@ from registry.schema import metadata
 from registry_actions.contents import CONTENT_OF, IS_PROMPT, policy
 from registry_actions.door import FakeDoor
 from registry_actions.expected import Expected
-from registry_actions.experimenters import OPENED_H
+from registry_actions.model import OPENED_H
 from registry_actions.proofs import Disagreement, Proofs
 from registry_actions.sequences import APPROVERS, HOUR, MINUTE, WORKERS, Step, sequence
 from registry_actions.state import PRODUCTION, Record

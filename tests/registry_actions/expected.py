@@ -12,7 +12,7 @@ from registry_actions.worker import Live, Worker
 
 BY_NUMBER_FIRST = frozenset({"set_alias", "promote", "evaluate", "approve", "sign", "delete_version"})
 """They ask MLflow for the version before they need the registry."""
-WITHOUT_MLFLOW = frozenset({"revoke", "tell_chain", "knock", "stop_experiment"})
+WITHOUT_MLFLOW = frozenset({"revoke", "tell_chain", "knock", "stop_experiment", "watch_experiments"})
 """They need the registry alone."""
 MOVES = frozenset({"set_alias", "promote", "rollback", "start_experiment"})
 INTRUSIONS = frozenset({"insert", "point", "rewrite", "spoil_disk", "plant_on_disk"})
@@ -63,7 +63,7 @@ class Expected:
         """The outcome where somebody who is needed does not answer; None: they all do, or are not needed."""
         name = step.name
         if self.away["mlflow"] and name not in WITHOUT_MLFLOW:
-            return "missing" if self._has_no_control(step) else "away"
+            return "away"
         if not self.away["registry"]:
             return None
         if name in {"set_free_alias", "edit"} or step.arguments.get("alias") not in {None, PRODUCTION}:
@@ -75,12 +75,6 @@ class Expected:
             return "refused"
         gone = name in BY_NUMBER_FIRST and self._gone(step.arguments["prompt"], step.arguments["version"])
         return "missing" if gone else "away"
-
-    def _has_no_control(self, step: Step) -> bool:
-        """Whether an experiment cannot be started, which the registry alone tells."""
-        if step.name != "start_experiment" or self.away["registry"]:
-            return False
-        return not self.registry.prompts[step.arguments["prompt"]].valid(self.registry.now)
 
     def _gone(self, prompt: str, version: int) -> bool:
         return self.registry.prompts[prompt].find(version) is None
@@ -137,6 +131,10 @@ class Expected:
     def stop_experiment(self, prompt: str) -> Outcome:
         """Everybody has production again."""
         return self.registry.stop(prompt)
+
+    def watch_experiments(self) -> Outcome:
+        """What is over ends."""
+        return self.registry.watch(mlflow=not self.away["mlflow"])
 
     def end_arm(self, prompt: str, arm: int, how: str) -> Outcome:
         """Somebody edits the record of an arm in the registry's database, so that it lets nothing serve there."""

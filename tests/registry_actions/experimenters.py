@@ -1,66 +1,87 @@
 """Who starts and stops experiments, and who edits their rows in the registry's database."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Update, update
 
 from flows.cli.experiment_options import design
+from flows.experiment_looks import look_at_all
+from flows.prompt_places import place_of
 from registry.alarms import Note
 from registry.database import Database
 from registry.errors import Conflict, JsonValue
 from registry.prompts.experiment_design import Step as Stage
 from registry.prompts.experiment_lifecycle import Experiments
 from registry.prompts.experiments import find_experiment, unreadable_experiments
-from registry.prompts.policy import Policy
+from registry.prompts.mlflow_rest import MlflowRest
+from registry.prompts.policy import load_policies, load_policy
+from registry.prompts.promoted import promoted_version
 from registry.prompts.promotion import Promoter
-from registry.prompts.promotion_records import told_serving_models, valid_promotions
+from registry.prompts.promotion_records import told_serving_models
 from registry.prompts.revocation import NoPromotion
-from registry.prompts.versions import PromotedVersion
+from registry.prompts.versions import PromptSource
 from registry.schema import experiments, promotions
 from registry_actions.contents import HASHES
 from registry_actions.expected import ELSEWHERE
+from registry_actions.model import DAYS_MAX, OPENED_H
 from registry_actions.processes import EXCLUDED
-from registry_actions.state import PRODUCTION
-
-OPENED_H = 24
-"""Hours after which an experiment with a ramp is open to everybody."""
 
 
 class Experimenters:
-    """People at the command line, and intruders at the registry's database.
+    """People at the command line, the flow that watches, and intruders at the registry's database.
 
     Args:
         database: The registry.
+        policies: The folder of the policies.
+        mlflow: Opens a way to MLflow.
+        run: Runs to the end.
         note: Writes to the audit log.
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, database: Database, note: Note, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        policies: Path,
+        *,
+        mlflow: Callable[[], MlflowRest],
+        run: Callable[[Coroutine[Any, Any, None]], None],
+        note: Note,
+        clock: Callable[[], float],
+    ) -> None:
         self._database = database
         self._engine = database._engine  # pyright: ignore[reportPrivateUsage] - an intruder's own way, also in outages
+        self._policies = policies
+        self._mlflow = mlflow
+        self._run = run
         self._note = note
         self._clock = clock
         self._numbers = count()
         self.started: dict[str, list[str]] = {}
         """Ids of the experiments of each prompt."""
 
-    async def start(
-        self,
-        policy: Policy,
-        fetch: Callable[[str, int], Awaitable[PromotedVersion]],
-        versions: Sequence[int],
-        *,
-        ramped: bool,
-        who: str,
-    ) -> None:
+    def start_experiment(self, prompt: str, versions: tuple[int, ...], who: str, *, ramped: bool) -> None:
         """As the command line does."""
-        serving = valid_promotions(self._database, policy.prompt, PRODUCTION, int(self._clock() * 1000), limit=1)
-        if not serving:
-            raise NoPromotion(policy.prompt)
-        found = [await fetch(policy.prompt, number) for number in (serving[0].prompt_version, *versions)]
+        self._run(self._start(prompt, versions, who, ramped=ramped))
+
+    def watch_experiments(self) -> None:
+        """As the flow does."""
+        self._run(self._watch())
+
+    async def _start(self, prompt: str, versions: tuple[int, ...], who: str, *, ramped: bool) -> None:
+        chosen = load_policy(self._policies, prompt)
+        async with aclosing(self._mlflow()) as rest:
+            source = PromptSource(rest)
+            control = (await place_of(source, self._database, chosen, int(self._clock() * 1000))).record
+            if control is None:
+                raise NoPromotion(prompt)
+            found = [await promoted_version(source, control)]
+            found += [await source.by_version(prompt, number) for number in versions]
         made = design(
             found,
             shares=[1.0] * len(found),
@@ -69,14 +90,22 @@ class Experimenters:
             steps=(Stage(share=0.5), Stage(after_h=OPENED_H)) if ramped else (Stage(),),
             excluded=(EXCLUDED,),
             planned=100,
-            days=28,
+            days=DAYS_MAX,
             alpha=0.05,
         )
         desk = Experiments(self._database, self._note, clock=self._clock, new_id=lambda: f"exp_{next(self._numbers)}")
         promoter = Promoter(self._database, note=self._note, clock=self._clock)
         models = told_serving_models(self._database)
-        experiment = desk.start(policy, made, found, promoter=promoter, models=models, by=who)
-        self.started.setdefault(policy.prompt, []).append(experiment.id)
+        experiment = desk.start(chosen, made, found, promoter=promoter, models=models, by=who)
+        self.started.setdefault(prompt, []).append(experiment.id)
+
+    async def _watch(self) -> None:
+        async with aclosing(self._mlflow()) as rest:
+            policies = load_policies(self._policies)
+            found = await look_at_all(self._database, PromptSource(rest), policies, self._note, self._clock)
+        for error in found.failed.values():
+            if not isinstance(error, Conflict):  # a row that cannot be read
+                raise error
 
     def stop_experiment(self, prompt: str) -> None:
         """As the command line does, also where it cannot be read."""

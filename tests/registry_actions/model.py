@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Literal
 
-from registry_actions.rulings import Ruling, counting
+from registry_actions.rulings import DAY, Ruling, counting
 from registry_actions.state import PRODUCTION, Experiment, Prompt, Record, Version
 
 Outcome = Literal["done", "refused", "missing", "away"]
@@ -17,6 +17,8 @@ Outcome = Literal["done", "refused", "missing", "away"]
 
 HOUR = 3_600.0
 WAIVER_HOURS_MAX = 24.0
+DAYS_MAX, OPENED_H = 28, 24
+"""Of an experiment: days until it is over, and hours after which one with a ramp is open to everybody."""
 MORE = 10
 """Questions that a resumed evaluation scores beside those it had."""
 
@@ -109,10 +111,15 @@ class RegistryModel:
         What happens `meanwhile`, after the decision about the first arm, is seen by the others.
         """
         about = self.prompts[prompt]
-        control = next(iter(about.valid(self.now)), None)
-        numbers = [] if control is None else [control.version, *versions]
+        control = about.followed(self.now)
+        if control is None:
+            return "missing"
+        numbers = [control.version, *versions]
         found = [version for number in numbers if (version := about.find(number)) is not None]
-        if not found or len(found) < len(numbers):
+        first = about.find(control.version)
+        if first is not None and first.content != control.content:
+            return "refused"
+        if len(found) < len(numbers):
             return "missing"
         arms = [version.content for version in found]
         running = about.running
@@ -144,10 +151,25 @@ class RegistryModel:
             return "missing"
         if not newest[0].runs:
             return "refused"
-        newest[0].runs = False
-        for record in self.prompts[prompt].records:
-            record.revoked |= record.place == newest[0].place
+        self._end(self.prompts[prompt], newest[0])
         return "done"
+
+    def watch(self, *, mlflow: bool) -> Outcome:
+        """What is over ends: its time, or production is not its control, as far as MLflow tells."""
+        for about in self.prompts.values():
+            running = about.running
+            if running is None or not running.is_readable:
+                continue
+            serving = about.followed(self.now) if mlflow else None
+            moved = mlflow and (serving is None or serving.content != running.arms[0])
+            if moved or self.now - running.began >= DAYS_MAX * DAY:
+                self._end(about, running)
+        return "done"
+
+    def _end(self, about: Prompt, experiment: Experiment) -> None:
+        experiment.runs = False
+        for record in about.records:
+            record.revoked |= record.place == experiment.place
 
     def revoke(self, prompt: str, version: int) -> Outcome:
         """All records of what was promoted under this number end."""

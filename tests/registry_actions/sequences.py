@@ -153,6 +153,7 @@ class _Author:
         ended = {**newest, "arm": self._chance.choice([0, 1])}
         kinds = [
             (Step("stop_experiment", newest), 3),
+            (Step("watch_experiments", {}), 3),
             (Step("end_arm", {**ended, "how": self._chance.choice(["revoked", "expired", "garbled", "elsewhere"])}), 3),
             (Step("plant_in_design", {**ended, "content": self._content()}), 2),
             (Step("garble_design", newest), 1),

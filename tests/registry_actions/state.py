@@ -104,6 +104,13 @@ class Prompt:
         """The newest valid record of a content in a place."""
         return next((record for record in self.valid(now, place) if record.content == content), None)
 
+    def followed(self, now: float) -> Record | None:
+        """What serves in a process that has every text: where the alias points if that may, else the newest."""
+        pointed = self.find(self.aliases.get(PRODUCTION))
+        unchanged = pointed is not None and pointed.first in {None, pointed.content}
+        wanted = self.valid_for(pointed.content, now) if pointed and unchanged else None
+        return wanted or next(iter(self.valid(now)), None)
+
     @property
     def running(self) -> Experiment | None:
         """What has not ended, whether or not it can be read."""

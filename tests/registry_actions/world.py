@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,9 @@ class RegistryWorld:
         self._home = home
         self._policies = policies
         self.serving = ServingProcesses(database, door.url, door.client, home, clock)
-        self.experimenters = Experimenters(database, self.note, clock)
+        self.experimenters = Experimenters(
+            database, policies, mlflow=self._rest, run=self.serving.run, note=self.note, clock=clock
+        )
 
     def apply(self, step: Step) -> Outcome:
         """Do the step; what it came to."""
@@ -141,10 +144,6 @@ class RegistryWorld:
         """Keep what an evaluation found."""
         about = Measured(self._fetch(prompt, version), model, self.database, self.clock)
         about.keep(f"evaluation-{next(self._numbers)}", against=against, resumed=resumed, **found)
-
-    def start_experiment(self, prompt: str, versions: tuple[int, ...], who: str | None, *, ramped: bool) -> None:
-        """As the command line does."""
-        self.serving.run(self._start_experiment(prompt, versions, who or "ada", ramped=ramped))
 
     def approve(self, prompt: str, version: int, who: str, *, agrees: bool) -> None:
         """As the API does with a person's key."""
@@ -221,32 +220,21 @@ class RegistryWorld:
             remember_delivery(self.database, verify(headers, body, SECRET, self.clock()), self.clock)
 
     async def _promote(self, prompt: str, version: int, who: str | None) -> None:
-        rest = MlflowRest(self._door.url, client=self._door.client())
-        try:
+        async with aclosing(self._rest()) as rest:
             found = await PromptSource(rest).by_version(prompt, version)
             promoter = Promoter(self.database, note=self.note, clock=self.clock)
             aliases = _Held(PromptPublisher(rest), self.before_move)
             models = told_serving_models(self.database)
             await promote(promoter, aliases, self._policy(prompt), found, models, who or "ada")
-        finally:
-            await rest.aclose()
 
     async def _rollback(self, prompt: str, who: str | None) -> None:
-        rest = MlflowRest(self._door.url, client=self._door.client())
-        try:
+        async with aclosing(self._rest()) as rest:
             now_ms = int(self.clock() * 1000)
             version = await version_before(PromptSource(rest), self.database, self._policy(prompt), now_ms)
-        finally:
-            await rest.aclose()
         await self._promote(prompt, version.version, who)
 
-    async def _start_experiment(self, prompt: str, versions: tuple[int, ...], who: str, *, ramped: bool) -> None:
-        rest = MlflowRest(self._door.url, client=self._door.client())
-        try:
-            fetch = PromptSource(rest).by_version
-            await self.experimenters.start(self._policy(prompt), fetch, versions, ramped=ramped, who=who)
-        finally:
-            await rest.aclose()
+    def _rest(self) -> MlflowRest:
+        return MlflowRest(self._door.url, client=self._door.client())
 
     def _policy(self, prompt: str) -> Policy:
         return load_policy(self._policies, prompt)
