@@ -71,6 +71,11 @@ def _undecided(gate: GateResult) -> str:
             f"{gate.n} pairs would only show a drop of {gate.mde:.3f} against production; "
             f"to show {gate.margin:g} takes about {gate.n_needed} questions"
         )
+    if gate.p <= gate.alpha:
+        return (
+            f"{DECIDING} fell by {-gate.difference:.3f} against production (p = {gate.p:.4f}), but too few questions "
+            f"gained to know what they may make up for; it takes about {gate.n_needed} questions"
+        )
     return (
         f"{DECIDING} fell by {-gate.difference:.3f} against production, more than {gate.margin:g}, "
         f"and {gate.n} pairs are too few to tell whether by chance (p = {gate.p:.4f})"

@@ -5,6 +5,9 @@ All decisions are those of `evaluation.comparison`, with the looks that a person
 
 * A winner, or harm, though nothing differs: at most alpha, 5 %; rates of 2, 10, 50 and 85 %, skewed costs (lognormal,
   sigma 1.5), and such costs in arms of 90 and 10 %.
+* The same though the means are equal and all else is not: costs of unequal spread in arms of 50 to 90 %, and durations
+  of which 2 % are ten times as long. Events of 1 % and twenty times the size, which two hundred units miss in one of
+  seven cases, are shown without a promise.
 * A rate that rises by five points is found, and one that falls is stopped, at a median of at most 1,000 units an arm.
   Beside it the least number at which any test of this alpha could do so in half of all experiments, had it a single
   look (Neyman & Pearson 1933): no rule can have a smaller median.
@@ -45,12 +48,16 @@ Judge = Callable[[Values, Values], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equals:
-    """Two arms without a difference."""
+    """Two arms without a difference in their means."""
 
     name: str
     draw: Draw
+    draw_b: Draw | None = None
+    """None: as in arm a."""
     share: float = 0.5
     """Part of the units that goes to arm b."""
+    stated: float | None = ALPHA
+    """None: no rate is stated."""
 
     @property
     def planned(self) -> tuple[int, int]:
@@ -66,10 +73,32 @@ def _costs(chance: np.random.Generator, n: int) -> Values:
     return chance.lognormal(0, 1.5, n)
 
 
+def _unit_costs(sigma: float) -> Draw:
+    """Lognormal with mean 1."""
+    return lambda chance, n: chance.lognormal(-(sigma**2) / 2, sigma, n)
+
+
+def _sometimes(share: float, value: float, sigma: float) -> Draw:
+    """This share has one large value, the others are lognormal; the mean is 1."""
+    usual = (1 - share * value) / (1 - share)
+    return lambda chance, n: np.where(chance.random(n) < share, value, usual * _unit_costs(sigma)(chance, n))
+
+
 EQUALS = (
     *(Equals(name=f"rate {rate:g}", draw=_rate_of(rate)) for rate in (0.02, 0.1, 0.5, 0.85)),
     Equals(name="costs", draw=_costs),
     Equals(name="costs, arms of 90 and 10 %", draw=_costs, share=0.1),
+    *(
+        Equals(
+            name=f"costs, sigma {a:g} and {b:g}, arms of {1 - share:.0%} and {share:.0%}",
+            draw=_unit_costs(a),
+            draw_b=_unit_costs(b),
+            share=share,
+        )
+        for a, b, share in ((0.2, 1.5, 0.5), (0.5, 1.5, 0.25), (0.5, 1.0, 0.1), (1.0, 1.5, 0.1), (0.01, 1.5, 0.1))
+    ),
+    Equals(name="2 % take ten times as long", draw=_unit_costs(0.3), draw_b=_sometimes(0.02, 10.0, 0.3)),
+    Equals(name="1 % cost twenty times", draw=_unit_costs(0.01), draw_b=_sometimes(0.01, 20.0, 0.01), stated=None),
 )
 
 
@@ -78,8 +107,8 @@ def benchmark(progress: Progress, folder: Path) -> Iterator[Figure]:
     half = EQUALS[2]
     yield _alarms(progress, "naive 95 % interval, rate 0.5: winner between equals", half, lambda _: _naive, None)
     for equals in EQUALS:
-        yield _alarms(progress, f"{equals.name}: winner between equals", equals, _winner, ALPHA)
-        yield _alarms(progress, f"{equals.name}: harm between equals", equals, _harm, ALPHA)
+        yield _alarms(progress, f"{equals.name}: winner between equals", equals, _winner, equals.stated)
+        yield _alarms(progress, f"{equals.name}: harm between equals", equals, _harm, equals.stated)
     for rate in BASE_RATES:
         yield from _found(progress, rate, rate + POINTS, "found", _winner(half), sides=2)
     for rate in BASE_RATES:
@@ -118,7 +147,8 @@ def _alarms(
     called = 0
     for _ in progress.track(range(RUNS), description=f"sequential_error_rates: {name}"):
         a = equals.draw(chance, round(most * (1 - equals.share)))
-        called += _stopped_at(judge, a, equals.draw(chance, round(most * equals.share)), equals.share) < NEVER
+        b = (equals.draw_b or equals.draw)(chance, round(most * equals.share))
+        called += _stopped_at(judge, a, b, equals.share) < NEVER
     rate = called / RUNS
     if at_most is None:
         return Figure(name=name, value=100 * rate, unit="%", n=RUNS)

@@ -1,8 +1,9 @@
 """An experiment over a real registry: insights and feedback are written as serving would have written them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from fakes.fake_clock import FakeClock
 from sqlalchemy import insert
 
@@ -134,3 +135,19 @@ def design_of(*versions: PromotedVersion, weights: tuple[float, ...] = (), **mor
         for name, version, weight in zip(names, versions, shares, strict=True)
     )
     return Design(arms=arms, **more)
+
+
+def fill(stage: ExperimentStage, experiment: Experiment, arm: str, values: Sequence[dict[str, Any]]) -> None:
+    """Units of one arm, each with one call."""
+    stage.meet(
+        [
+            {"experiment": experiment, "arm": arm, "unit": f"{arm}-{place}", **value}
+            for place, value in enumerate(values)
+        ]
+    )
+
+
+def accepted(share: float, units: int) -> list[dict[str, Any]]:
+    """Units of which this share accepted, spread evenly."""
+    said = np.diff(np.floor(np.arange(units + 1) * share + 1e-9)).astype(bool)
+    return [{"said": (4, bool(word))} for word in said]

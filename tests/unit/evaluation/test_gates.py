@@ -1,6 +1,7 @@
 """The gate states its error rates, and here they hold."""
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evaluation.gates import decide
+from evaluation.rare_moves import most_won
 from registry.errors import InvalidInput
 
 binom: Any = stats.binom
+chi2: Any = stats.chi2
+SEED = 20_261_123
 
 
 def paired(lost: int, won: int, same: int) -> tuple[list[int], list[int]]:
@@ -74,9 +78,44 @@ def test_few_equal_drops_tell_nothing(n: int, drop: float) -> None:
     assert (result.verdict, result.mde > drop) == ("UNDERPOWERED", True)
 
 
-def test_the_same_drop_everywhere_fails_whatever_its_size() -> None:
-    """Forty questions that all lose a hundredth are worse, though within the margin: a significant drop is a FAIL."""
-    assert decide([0.6] * 40, [0.59] * 40, margin=0.05).verdict == "FAIL"
+def test_a_drop_that_three_wins_would_undo_is_not_known() -> None:
+    """A hundredth lost everywhere is a FAIL in 400 questions; among 40 three unseen wins would make up for it."""
+    few, many = (decide([0.6] * n, [0.59] * n, margin=0.05) for n in (40, 400))
+    assert (few.verdict, many.verdict) == ("UNDERPOWERED", "FAIL")
+    assert few.p <= few.alpha
+    assert 250 < few.n_needed < 350
+
+
+def test_a_few_wins_leave_room_for_more() -> None:
+    """Thirty losses of a tenth outweigh one win of a tenth, and not one of a whole point, which may be three."""
+    for win, verdict in ((0.1, "FAIL"), (1.0, "UNDERPOWERED")):
+        differences = np.array([-0.1] * 30 + [win] + [0.0] * 69)
+        result = decide(
+            np.full(100, 0.5) - differences.clip(0) / 2, 0.5 + differences - differences.clip(0) / 2, margin=0.9
+        )
+        assert (result.p <= 0.05, result.verdict) == (True, verdict)
+
+
+def test_rare_large_wins_against_small_losses_keep_alpha() -> None:
+    """Whole clusters won beside single questions lost, in balance: FAIL no more often than alpha (2.33 SE)."""
+    random = np.random.default_rng(SEED)
+    clusters, runs = np.repeat(np.arange(32), 5), 300
+    failed = 0
+    for _ in range(runs):
+        drawn = random.random(32)
+        before = np.zeros((32, 5))
+        before[(drawn >= 0.04) & (drawn < 0.24), 0] = 1
+        after = np.zeros((32, 5))
+        after[drawn < 0.04] = 1
+        failed += decide(before.ravel(), after.ravel(), margin=0.15, clusters=clusters.tolist()).verdict == "FAIL"
+    assert failed / runs <= 0.05 + 2.33 * math.sqrt(0.05 * 0.95 / runs)
+
+
+@given(st.integers(0, 200), st.floats(0.001, 0.3))
+def test_wins_of_one_size_are_a_poisson_number(wins: int, alpha: float) -> None:
+    """What may be won is the exact Poisson limit (Garwood 1936) of their number, times their size."""
+    exact = chi2.ppf(1 - alpha, 2 * (wins + 1)) / 2
+    assert most_won(np.array([0.2] * wins + [-0.1] * 5), 0.2, alpha) == pytest.approx(0.2 * exact, rel=0.03)
 
 
 def test_a_clear_drop_fails() -> None:
@@ -107,6 +146,16 @@ def test_identical_scores_of_few_pairs_prove_nothing() -> None:
     """Five equal pairs are no evidence that nothing changed, in either method."""
     assert decide([1] * 5, [1] * 5, margin=0.05).verdict == "UNDERPOWERED"
     assert decide([0.5] * 5, [0.5] * 5, margin=0.05).verdict == "UNDERPOWERED"
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (1, 1), (0, 2)])
+def test_three_pairs_may_differ_where_fewer_did(lost: int, won: int) -> None:
+    """The mde of binary scores is that of three differing pairs, and shrinks with n and not with its root."""
+    result = decide(*paired(lost, won, 100 - lost - won), margin=0.001)
+    least = (NormalDist().inv_cdf(0.95) + NormalDist().inv_cdf(0.8)) * math.sqrt(3) / 100
+    assert result.mde >= least
+    assert result.mde == pytest.approx(least, rel=0.15)
+    assert result.n_needed == math.ceil(100 * result.mde / 0.001)
 
 
 def test_a_few_small_differences_are_no_proof_that_there_are_no_large_ones() -> None:
@@ -146,7 +195,7 @@ def test_the_same_scores_get_the_same_verdict() -> None:
 
 def alarms_without_a_drop(pairs: str, runs: int) -> int:
     """How many of `runs` comparisons of equals end in FAIL."""
-    random = np.random.default_rng(20261123)
+    random = np.random.default_rng(SEED)
     failed = 0
     for _ in range(runs):
         if pairs == "clustered":

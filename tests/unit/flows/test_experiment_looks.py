@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes.experiment_stage import POLICY, ExperimentStage
+from fakes.experiment_stage import POLICY, ExperimentStage, accepted, fill
 from fakes.fake_clock import FakeClock
 from fakes.fake_serving import prompt_version
 
@@ -29,22 +28,6 @@ def stage(database: Database, clock: FakeClock) -> ExperimentStage:
     stage = ExperimentStage(database, clock)
     stage.promote(ONE)
     return stage
-
-
-def fill(stage: ExperimentStage, experiment: Experiment, arm: str, values: Sequence[dict[str, Any]]) -> None:
-    """Units of one arm, each with one call."""
-    stage.meet(
-        [
-            {"experiment": experiment, "arm": arm, "unit": f"{arm}-{place}", **value}
-            for place, value in enumerate(values)
-        ]
-    )
-
-
-def accepted(share: float, units: int) -> list[dict[str, Any]]:
-    """Units of which this share accepted, spread evenly."""
-    said = np.diff(np.floor(np.arange(units + 1) * share + 1e-9)).astype(bool)
-    return [{"said": (4, bool(word))} for word in said]
 
 
 def look(stage: ExperimentStage) -> Assessment:
