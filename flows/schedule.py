@@ -1,11 +1,13 @@
 """The deployments that Prefect shows: which flow, with which defaults, runnable by hand or by the clock."""
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from flows.abandoned_runs import put_back
 from flows.settings import FlowSettings
 from monitoring.burn_rate import EVERY_MIN
 from serving.candidate_announcer import EVENT
@@ -137,5 +139,23 @@ async def _run_on_event(client: "PrefectClient", wanted: Deployment, deployment:
         await client.delete_automation(extra.id)
 
 
+async def recover(prefect_url: str, worker_started: str, prefect_started: str) -> None:
+    """Put back what ran when a part of this platform ended.
+
+    Args:
+        prefect_url: URL of Prefect's API.
+        worker_started: seconds since the epoch.
+        prefect_started: the same of the server.
+    """
+    from prefect.client.orchestration import PrefectClient  # noqa: PLC0415 - as in `deploy`
+
+    worker, server = (datetime.fromtimestamp(float(text), UTC) for text in (worker_started, prefect_started))
+    async with PrefectClient(prefect_url) as client:
+        count = await put_back(client, POOL, worker_started=worker, prefect_started=server)
+    print(f"{count} flow runs had lost what ran them, and are started again")  # noqa: T201 - into the step's log
+
+
 if __name__ == "__main__":
     asyncio.run(deploy(FlowSettings().prefect_url))
+    if started := sys.argv[1:]:
+        asyncio.run(recover(FlowSettings().prefect_url, *started))

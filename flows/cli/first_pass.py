@@ -18,6 +18,7 @@ from flows.cli.insight_page import print_insight
 from flows.cli.preflight import api_settings
 from flows.cli.prompt_queries import without_ruling
 from flows.settings import FlowSettings
+from infra.local import processes
 from infra.local.errors import PlatformError
 from infra.local.home import write_secret
 from infra.local.parts import SOURCE_ROOT, base_environment
@@ -114,7 +115,10 @@ class FirstPass:
                 write_secret(file, lambda: keys.create("admin", None, "assay up").key)
 
     def _deployments(self) -> None:
-        self._python("-m", "flows.schedule", log="deployments")
+        """Also puts back the flow runs that lost their worker, where this platform runs both it and Prefect."""
+        found = [processes.find(self._local.root, part) for part in ("worker", "prefect")]
+        started = [str(running.started) for running in found if running is not None and running.alive()]
+        self._python("-m", "flows.schedule", *(started if len(started) == len(found) else ()), log="deployments")
 
     def _webhook(self) -> None:
         url, secret = f"{self._local.api_url}/hooks/mlflow", self._settings.webhook_secret

@@ -137,7 +137,7 @@ def _evidence(found: Standing) -> Iterator[tuple[Literal["ok", "warning"], str]]
         yield "warning", f"{place.sentence}; {remedy}"
     elif record.expires_ms is not None:
         yield "warning", f"{label} serves by a waiver until {when(record.expires_ms)}; make its evidence before"
-    for sentence in decision.missing:
+    for sentence in (*decision.missing, *found.overdue):
         yield "warning", sentence
     for model in decision.models:
         if record is not None and model not in record.models:

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flows.cli.prompt_actions import open_mlflow, serving_models
-from flows.cli.prompt_standing import Kept, kept_records
+from flows.cli.prompt_standing import Kept, kept_records, unanswered
 from flows.cli.recorded import open_registry
 from flows.prompt_places import Place, place_of
 from registry.database import Database
 from registry.prompts.approvals import WAIVER
+from registry.prompts.candidates import CANDIDATE, announced_candidate
 from registry.prompts.decision import Decision
 from registry.prompts.decision import decide as ask_policy
 from registry.prompts.evaluations import EVALUATION, is_ruling
@@ -22,6 +23,9 @@ from registry.prompts.publishing import PromptPublisher, PromptSummary
 from registry.prompts.versions import PromotedVersion, PromptReference, PromptSource
 from registry.prompts.waivers import signature_end_ms
 from serving.settings import ServingSettings
+
+OVERDUE_S = 1_800
+"""A candidate's evaluation takes half a minute with `extractive`, and some with a vendor's model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class Standing:
     decision: Decision
     """What the policy would say to it today."""
     place: Place
+    overdue: tuple[str, ...]
+    """Evaluations of the candidate that should have told their verdict by now."""
 
 
 async def list_prompts() -> tuple[tuple[PromptSummary, tuple[Place, ...]], ...]:
@@ -105,6 +111,7 @@ async def standing(policy: Policy) -> Standing:
                 version=version,
                 decision=ask_policy(policy, told_serving_models(database), case),
                 place=await place_of(source, database, policy, _now_ms()),
+                overdue=await _overdue(source, database, policy),
             )
 
 
@@ -115,6 +122,15 @@ async def without_ruling(reference: PromptReference, settings: ServingSettings) 
         found = evidence_for(database, version.name, version.content_hash)
     ruled = {(each.provider, each.model) for each in found if each.kind == EVALUATION and is_ruling(each)}
     return [each for each in await serving_models(settings) if (each.provider, each.model) not in ruled]
+
+
+async def _overdue(source: PromptSource, database: Database, policy: Policy) -> tuple[str, ...]:
+    announced = announced_candidate(database, policy.prompt)
+    number = await source.number_under(policy.prompt, CANDIDATE)
+    if announced is None or number is None or _now_ms() - announced.announced_ms < OVERDUE_S * 1000:
+        return ()
+    candidate = await source.find(PromptReference(name=policy.prompt, version=number))
+    return tuple(unanswered(database, policy, candidate, time.time()))
 
 
 async def _places(rest: MlflowRest, database: Database, policies: Iterable[Policy]) -> tuple[Place, ...]:

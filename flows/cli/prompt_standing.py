@@ -92,6 +92,16 @@ def under_way(database: Database, policy: Policy, version: PromotedVersion, now:
     names = " and ".join(repr(said_by(each)) for each in approved if person(said_by(each)) not in wrote)
     if names:
         yield f"approved so far by {names}"
+    yield from unanswered(database, policy, version, now)
+
+
+def unanswered(database: Database, policy: Policy, version: PromotedVersion, now: float) -> Iterator[str]:
+    """The evaluations of a candidate that were asked for and told no verdict yet, a sentence each.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    case = case_of(database, policy, version, now)
     announced = announced_candidate(database, version.name)
     if announced is not None and announced.version == version.version:
         done = {

@@ -150,7 +150,11 @@ def _prefect(settings: LocalSettings) -> Part:
     port = str(settings.prefect_port)
     command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
     # The page in the browser asks this address; it defaults to port 4200 whatever the server's port is.
-    environment = {"PREFECT_SERVER_UI_API_URL": settings.prefect_url}
+    environment = {
+        "PREFECT_SERVER_UI_API_URL": settings.prefect_url,
+        # A place among a deployment's runs is given back when its holder is gone, also after a restart of the server.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    }
     return Part(
         name="prefect",
         title="Prefect",

@@ -166,6 +166,11 @@ def ended(platform: Platform, flow: str) -> list[dict[str, Any]]:
     return [run for run in flow_runs(platform, flow) if run["state"]["type"] in final]
 
 
+def begun(platform: Platform, flow: str) -> list[dict[str, Any]]:
+    """Those of a flow's runs that a worker has taken."""
+    return [run for run in flow_runs(platform, flow) if run["state"]["type"] in {"PENDING", "RUNNING"}]
+
+
 def artifacts(platform: Platform, key: str) -> list[dict[str, Any]]:
     """What Prefect shows under a key."""
     with httpx.Client(base_url=f"{platform.url('PREFECT')}/api", timeout=30) as prefect:
@@ -218,6 +223,9 @@ def test_from_up_to_down(platform: Platform, tmp_path: Path) -> None:
     assert version != before
     assert set_alias(platform, "production", version).status_code == 403
     set_alias(platform, "candidate", version).raise_for_status()
+    eventually(lambda: begun(platform, "evaluate-candidate"), 60, "its evaluation is taken by the worker")
+    platform.kill("worker")
+    platform.assay("up")
     (run,) = eventually(lambda: ended(platform, "evaluate-candidate"), 240, "the candidate is evaluated by itself")
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
     description, word = verdict(platform, version)

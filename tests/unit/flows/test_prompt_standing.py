@@ -202,3 +202,14 @@ def test_an_alarm_that_somebody_edited_is_still_one(
             connection.execute(alarms.update().values(details=text))
         (check,) = alarm_checks(ServingSettings())
         assert (check.name, check.state) == ("alarm k", "failed")
+
+
+def test_doctor_names_a_candidate_without_its_verdict(
+    mlflow: FakeMlflow, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """An evaluation that was asked for half an hour ago and told nothing yet is a warning; a younger one is none."""
+    two_versions(database_url, tmp_path)
+    mlflow.point("insights", "candidate", 3)
+    for ago_s, told in ((1_700, 0), (1_900, 1)):
+        remember_candidate(database, "insights", 3, lambda ago_s=ago_s: time.time() - ago_s)
+        assert sum("was asked for at" in line and line.startswith("warning: ") for line in doctor()) == told
