@@ -71,7 +71,7 @@ def _performance(days: Sequence[VersionOutcomes]) -> Performance:
     figures = {
         "rating": _rating(days),
         "accepted": _share(days, lambda day: day.accepted, lambda day: day.accepted_told),
-        "feedback": _share(days, lambda day: day.means["rating"].n, lambda day: day.calls),
+        "feedback": _share(days, lambda day: day.told, lambda day: day.calls),
         "grounded": _grounded(days),
         "abstained": _share(days, lambda day: day.abstained, lambda day: day.calls - day.blocked),
         "blocked": _share(days, lambda day: day.blocked, lambda day: day.calls),

@@ -12,9 +12,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 from sqlalchemy import insert, select, update
 
 from registry.audit.log import commitment
@@ -35,15 +35,21 @@ Note = Callable[[str, Mapping[str, JsonValue]], object]
 
 
 class Feedback(Record):
-    """The body of POST /v1/insights/{id}/feedback."""
+    """The body of POST /v1/insights/{id}/feedback; `rating` or `accepted` is said, or both."""
 
-    rating: Annotated[int, Field(ge=1, le=RATING_MAX)] = Field(examples=[4])
-    """1 useless, 5 just what was needed."""
+    rating: Annotated[int, Field(ge=1, le=RATING_MAX)] | None = Field(default=None, examples=[4])
+    """1 useless, 5 just what was needed; none: not said."""
     accepted: bool | None = None
     """The answer was used as it stood; none: not said."""
     comment: (
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=COMMENT_CHARS_MAX)] | None
     ) = None
+
+    @model_validator(mode="after")
+    def _require_a_word(self) -> Self:
+        if self.rating is None and self.accepted is None:
+            raise ValueError("say `rating`, `accepted` or both")
+        return self
 
 
 class GivenFeedback(Feedback):
@@ -112,11 +118,12 @@ class FeedbackRecords:
                 sealed = json.dumps({"comment": said.comment, "salt": base64.b64encode(salt).decode()})
                 item = self._vault.put(tenant, subject, "feedback", sealed.encode(), connection)
             values: dict[str, Any] = {"rating": said.rating, "accepted": said.accepted, "vault_item": item}
+            if said.rating is not None and (before is None or before.rated_ms is None):
+                values |= {"first_rating": said.rating, "rated_ms": now_ms}
             if said.accepted is not None and (before is None or before.accepted_ms is None):
                 values |= {"first_accepted": said.accepted, "accepted_ms": now_ms}
             if before is None:
                 fixed = {"id": self._new_id(), "insight": insight_id, "tenant": tenant, "created_ms": now_ms}
-                fixed["first_rating"] = said.rating
                 connection.execute(insert(table).values(**fixed, **values))
             else:  # created_ms stays: since then something has been known of this insight
                 connection.execute(update(table).where(table.c.id == before.id).values(**values))

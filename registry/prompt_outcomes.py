@@ -23,7 +23,17 @@ _TENANT = "tenant"
 _LATENCY_STEPS = ((200, 1), (2_000, 10), (20_000, 100))
 """Up to so many milliseconds in steps of so many; beyond in steps of 1,000."""
 _MEANS = ("cost_nano_usd", "input_tokens", "output_tokens", "rating")
-_COUNTS = ("calls", "blocked", "abstained", "accepted", "accepted_told", "claims", "grounded", "calls_with_claims")
+_COUNTS = (
+    "calls",
+    "blocked",
+    "abstained",
+    "accepted",
+    "accepted_told",
+    "told",
+    "claims",
+    "grounded",
+    "calls_with_claims",
+)
 _PRODUCTS = ("claims_squared", "grounded_squared", "claims_grounded")
 
 
@@ -52,6 +62,8 @@ class VersionOutcomes:
     """Answered calls that say that the evidence does not answer the question."""
     accepted: int
     """Calls whose answer was accepted, of `accepted_told` about which somebody said."""
+    told: int
+    """Calls about which anything was said."""
     accepted_told: int
     claims: int
     grounded: int
@@ -138,6 +150,7 @@ def _calls(chosen: ColumnElement[bool]) -> Subquery:
         feedback.c.rating,
         _one_if(feedback.c.accepted.is_(True)).label("accepted"),
         _one_if(feedback.c.accepted.is_not(None)).label("accepted_told"),
+        _one_if(feedback.c.id.is_not(None)).label("told"),
     )
     return (
         select(*columns)
@@ -155,6 +168,7 @@ def _sums(calls: Subquery) -> list[ColumnElement[Any]]:
         "abstained": func.sum(c.abstained),
         "accepted": func.sum(c.accepted),
         "accepted_told": func.sum(c.accepted_told),
+        "told": func.sum(c.told),
         "claims": func.sum(c.claims),
         "grounded": func.sum(c.grounded),
         "calls_with_claims": func.sum(_one_if(c.claims > 0)),

@@ -117,10 +117,11 @@ feedback = Table(
     Column("id", Text, primary_key=True),
     Column("insight", Text, ForeignKey("insights.id"), nullable=False, unique=True),  # the newest word counts
     Column("tenant", Text, nullable=False),
-    Column("rating", Integer, nullable=False),
+    Column("rating", Integer, nullable=True),  # null: not said
     Column("accepted", Boolean, nullable=True),
     Column("first_rating", Integer, nullable=True),  # for experiments: a value that was looked at never changes
     Column("first_accepted", Boolean, nullable=True),
+    Column("rated_ms", BigInteger, nullable=True),  # when `rating` was first told; null: never
     Column("accepted_ms", BigInteger, nullable=True),  # when `accepted` was first told; null: never
     Column("vault_item", Text, ForeignKey("vault_items.id"), nullable=True),  # the comment; null: none
     Column("created_ms", BigInteger, nullable=False),

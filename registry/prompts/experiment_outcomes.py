@@ -74,7 +74,7 @@ MEASURES: Final[Mapping[Metric, Measure]] = {
         higher_is_better=True,
         relative=True,
         rated=True,
-        known_ms=feedback.c.created_ms,
+        known_ms=feedback.c.rated_ms,
     ),
     "grounded": Measure(
         value=case((insights.c.claims > 0, _number(insights.c.claims_grounded) / insights.c.claims)),

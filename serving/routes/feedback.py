@@ -58,7 +58,7 @@ async def give(
     said: Said,
     assay_tenant: Annotated[str | None, Header(alias=TENANT_HEADER, description="For platform keys.")] = None,
 ) -> GivenFeedback:
-    """Keeps a rating, whether the answer was used, and a comment; what is said later takes the place of it."""
+    """Keeps a rating, whether the answer was used, or both, and a comment; what is said later takes the place of it."""
     del assay_tenant
     require_insight_id(insight_id)
     services: Services = request.app.state.services

@@ -48,8 +48,9 @@ def test_feedback_is_read_where_it_was_given(stage: ExperimentStage) -> None:
     stage.meets(experiment, "v2", "ada", said=(4, None))
     stage.meets(experiment, "v2", "ada", said=(1, True))
     stage.meets(experiment, "v2", "bob", said=(2, False))
+    stage.meets(experiment, "v2", "cid", said=(None, True))
     assert outcomes(stage.database, experiment, "rating")["v2"].values == [4.0, 2.0]
-    assert outcomes(stage.database, experiment, "accepted")["v2"].values == [1.0, 0.0]
+    assert outcomes(stage.database, experiment, "accepted")["v2"].values == [1.0, 0.0, 1.0]
 
 
 def test_a_value_that_was_looked_at_stays(stage: ExperimentStage) -> None:

@@ -52,7 +52,7 @@ def test_the_newest_word_counts(feedback: FeedbackRecords, registry: Database) -
 
 def test_experiments_count_the_first_word(feedback: FeedbackRecords, registry: Database) -> None:
     """What a look rested on stays, at the time at which it was first told, whatever is said later."""
-    chosen = "SELECT first_rating, first_accepted, created_ms, accepted_ms FROM feedback"
+    chosen = "SELECT first_rating, first_accepted, rated_ms, accepted_ms FROM feedback"
     at: list[int] = []
     for said in (
         Feedback(rating=2),
@@ -65,6 +65,18 @@ def test_experiments_count_the_first_word(feedback: FeedbackRecords, registry: D
         feedback._clock.now += 60  # type: ignore[attr-defined] - a fake clock
     assert _rows(registry, chosen) == [(2, True, at[0], at[1])]
     assert _rows(registry, "SELECT rating, accepted FROM feedback") == [(1, None)]
+
+
+def test_each_half_of_a_word_may_come_alone(feedback: FeedbackRecords, registry: Database) -> None:
+    """Who says only that the answer was used has rated nothing; a rating that comes later counts from then on."""
+    chosen = "SELECT first_rating, rated_ms, first_accepted, accepted_ms FROM feedback"
+    first_ms = int(feedback._clock() * 1000)
+    given = feedback.give("ins_1", "acme", Feedback(accepted=True), lambda _body: None)
+    assert (given.rating, given.accepted) == (None, True)
+    assert _rows(registry, chosen) == [(None, None, True, first_ms)]
+    feedback._clock.now += 60  # type: ignore[attr-defined] - a fake clock
+    feedback.give("ins_1", "acme", Feedback(rating=3), lambda _body: None)
+    assert _rows(registry, chosen) == [(3, first_ms + 60_000, True, first_ms)]
 
 
 def test_a_comment_is_in_the_vault_alone(feedback: FeedbackRecords, registry: Database, vault: Vault) -> None:

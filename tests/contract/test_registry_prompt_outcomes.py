@@ -67,9 +67,10 @@ def test_feedback_counts_on_the_day_of_its_call(registry: Database, calls: Recor
     """Ratings and acceptances are joined to their calls; a call nobody spoke of has none."""
     for said in (Feedback(rating=5, accepted=True), Feedback(rating=2, accepted=False), Feedback(rating=4)):
         calls.feedback.give(calls.add(), "acme", said, lambda _body: None)
+    calls.feedback.give(calls.add(), "acme", Feedback(accepted=True), lambda _body: None)
     calls.add()
     (line,) = outcomes(registry)
-    assert (line.calls, line.accepted, line.accepted_told) == (4, 1, 2)
+    assert (line.calls, line.accepted, line.accepted_told, line.told) == (5, 2, 3, 4)
     assert (line.means["rating"].n, line.means["rating"].total, line.means["rating"].squares) == (3, 11, 45)
 
 

@@ -74,7 +74,7 @@ class ExperimentStage:
         arm: str | None,
         unit: str | None,
         *,
-        said: tuple[int, bool | None] | None = None,
+        said: tuple[int | None, bool | None] | None = None,
         **columns: Any,
     ) -> str:
         """A call of a unit, and what was said about it: (rating, accepted)."""
@@ -117,8 +117,9 @@ class ExperimentStage:
             if said is not None:
                 word = {"id": f"fb_{self._rows}", "insight": row["id"], "tenant": row["tenant"], "created_ms": now_ms}
                 first = {"first_rating": said[0], "first_accepted": said[1]}
-                accepted_ms = None if said[1] is None else now_ms
-                words.append({**word, **first, "rating": said[0], "accepted": said[1], "accepted_ms": accepted_ms})
+                rated_ms, accepted_ms = (None if each is None else now_ms for each in said)
+                told = {"rating": said[0], "rated_ms": rated_ms, "accepted": said[1], "accepted_ms": accepted_ms}
+                words.append({**word, **first, **told})
         with self.database.write() as connection:
             connection.execute(insert(insights), rows)
             if words:

@@ -18,6 +18,7 @@ DAY = VersionOutcomes(
     abstained=3,
     accepted=1,
     accepted_told=2,
+    told=3,
     claims=20,
     grounded=18,
     calls_with_claims=6,
@@ -40,7 +41,7 @@ def test_every_figure_is_there() -> None:
     assert {name: (pytest.approx(f.value), f.n) for name, f in line.figures.items()} == {
         "rating": (4.5, 2),
         "accepted": (0.5, 2),
-        "feedback": (0.2, 10),
+        "feedback": (0.3, 10),
         "grounded": (0.9, 20),
         "abstained": (3 / 9, 9),
         "blocked": (0.1, 10),

@@ -25,6 +25,15 @@ async def test_feedback_is_kept_and_audited(filled: Any) -> None:
     assert "planted" not in str(filled.audit("insight-feedback"))
 
 
+async def test_that_it_was_used_is_enough(filled: Any) -> None:
+    """`accepted` alone is feedback; without both, the answer says what to say."""
+    insight = (await filled.ask()).json()["id"]
+    answer = await say(filled, insight, accepted=True)
+    assert (answer.status_code, answer.json()["rating"], answer.json()["accepted"]) == (200, None, True)
+    nothing = await say(filled, insight)
+    assert "say `rating`, `accepted` or both" in nothing.text
+
+
 async def test_only_the_own_tenants_insights_take_feedback(filled: Any) -> None:
     """Another tenant's insight and an odd id look like none; a platform key names the tenant."""
     insight = (await filled.ask()).json()["id"]
@@ -47,6 +56,8 @@ async def test_other_roles_may_not_speak_for_an_app(filled: Any, who: str) -> No
     "body",
     [
         {},
+        {"comment": "neither rated nor used"},
+        {"rating": None, "accepted": None},
         {"rating": 0},
         {"rating": 6},
         {"rating": 2.5},
