@@ -1,8 +1,10 @@
 """What the command line prints: results on standard output, everything else on standard error."""
 
+import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +34,15 @@ def output() -> Console:
     """Standard output for people; wide where it is no terminal, so that paths and ids stay whole."""
     console = Console()
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+@contextmanager
+def as_comments() -> Generator[None]:
+    """What is printed inside comes out as YAML comments."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        yield
+    sys.stdout.writelines(f"# {line}".rstrip() + "\n" for line in printed.getvalue().splitlines())
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

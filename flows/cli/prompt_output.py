@@ -1,6 +1,7 @@
 """How `assay prompts` shows things: tables and colours for people, plain documents for machines."""
 
 import difflib
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -119,12 +120,25 @@ def version_document(version: PromotedVersion, known: Shown) -> dict[str, Any]:
 
 
 def print_version(version: PromotedVersion, known: Shown) -> None:
-    """One version, for people."""
+    """One version, for people; where standard output is no terminal a prompt file with the rest as comments."""
     out = Console()
     alias = f" @{version.alias}" if version.alias else ""
     title = Text.assemble((f"{label(version)}{alias}", "bold"), (f"  content {version.content_hash}", "dim"))
-    out.print(title, soft_wrap=True)
-    out.print(Syntax(to_yaml(version.template), "yaml", word_wrap=True, background_color="default"))
+    wording = to_yaml(version.template)
+    if out.is_terminal:
+        out.print(title, soft_wrap=True)
+        out.print(Syntax(wording, "yaml", word_wrap=True, background_color="default"))
+        _print_standing(version, known, out)
+        return
+    with console.as_comments():
+        out.print(title, soft_wrap=True)
+    sys.stdout.write(wording)
+    with console.as_comments():
+        _print_standing(version, known, out)
+
+
+def _print_standing(version: PromotedVersion, known: Shown, out: Console) -> None:
+    """Findings, where its prompt serves, evidence and records."""
     print_findings(lint(version.template))
     for place in known.places:
         out.print(Text(place.sentence, "yellow" if place.reason else ""), soft_wrap=True)

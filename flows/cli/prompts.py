@@ -96,7 +96,10 @@ def list_prompts(as_json: Json = False) -> None:
 
 @app.command()
 def show(reference: Annotated[str, typer.Argument(help=REFERENCE, show_default=False)], as_json: Json = False) -> None:
-    """One version: wording, findings, where its prompt serves, evidence with people's words, promotion records."""
+    """One version: wording, findings, where its prompt serves, evidence with people's words, promotion records.
+
+    `assay prompts show NAME > FILE` makes a prompt file, with all but the prompt as comments.
+    """
     import asyncio
 
     from flows.cli import console, prompt_output, prompt_queries

@@ -196,8 +196,8 @@ def validate_template(value: object) -> PromptTemplate:
 
 
 def to_yaml(template: PromptTemplate) -> str:
-    """Write a template as YAML that `parse_template` reads back to the same record; defaults are left out."""
-    body = template.model_dump(mode="json", exclude_defaults=True)
+    """Write a template as YAML that `parse_template` reads back to the same record; defaults are written, too."""
+    body = template.model_dump(mode="json")
     return yaml.dump(body, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -89,6 +89,23 @@ def test_list_and_show(mlflow: FakeMlflow) -> None:
     assert "You answer business questions" in run("show", "insights")
 
 
+def test_a_version_is_shown_as_a_file_that_can_be_pushed(mlflow: FakeMlflow, database_url: str, tmp_path: Path) -> None:
+    """Into a file goes YAML that is the same prompt, lines unbroken, with what is in force though nobody wrote it."""
+    file = tmp_path / "shown.yaml"
+    long = "Answer {{question}} " + "at great length " * 12
+    file.write_text(
+        f"{{name: insights, use_case: insights, owner: p, template: '{long}\n\n    and more', "
+        "variables: {question: {max_chars: 99}}}"
+    )
+    pushed = run_json("push", file)
+    evaluated(database_url, pushed)
+    file.write_text(run("show", "insights/1"))
+    assert run_json("push", file) == pushed | {"created": False}
+    lines = [line.strip() for line in file.read_text().splitlines()]
+    assert {"max_output_tokens: 800", "top_k: 8", "type: string"} <= set(lines)
+    assert any(line.startswith("# ") and "extractive-1" in line for line in lines)
+
+
 def test_diff_shows_what_changed(mlflow: FakeMlflow, tmp_path: Path) -> None:
     """Changed lines carry their sign; equal versions say that they are."""
     changed = tmp_path / "insights.yaml"
