@@ -8,6 +8,7 @@ Start at `insights.answer`, which reads like a table of contents of one call.
 * active_prompt, background, readiness: promoted versions kept fresh beside the requests
 * second_lock, prompt_alarms: which version may serve, by promotion record; who is told when an alias says otherwise
 * candidate_announcer, prefect_events: a new candidate is told to Prefect, which has it evaluated
+* version_pages: a version's page in MLflow says how it stands after approvals and moves of an alias
 * retrieval, budget_gate, asking, answer_text, providers, grounding: the steps of one call
 * figure_check, figure_agreement: the figures of a claim; stated_equations, equation_check, equation_values,
   equation_units: those that it works out

@@ -28,6 +28,7 @@ from serving.readiness import Readiness
 from serving.second_lock import PromptStore
 from serving.settings import ServingSettings
 from serving.telemetry import Telemetry
+from serving.version_pages import VersionPages
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Services:
     arms: Arms
     promoted: PromptStore
     candidates: CandidateAnnouncer
+    pages: VersionPages
     corpus: Corpus
     providers: Chain
     board: Board
@@ -77,6 +79,7 @@ class Services:
         self.background.start("poll-mlflow", self.prompts.poll)
         self.background.start("follow-experiments", self.arms.follow)
         self.background.start("announce-candidates", self.candidates.run)
+        self.background.start("tell-version-pages", self.pages.run)
         probe = ProviderProbe(self.providers.links, self.metrics, idle_s=self.settings.provider_probe_s)
         self.background.start("probe-providers", probe.run)
         self.background.start("write-provider-history", self.history.run)
@@ -85,7 +88,8 @@ class Services:
         """Stop and close everything; the audit log last, when every call has its outcome."""
         await self.background.aclose()
         await self.calls.drain()
-        parts = (self.providers, self.history, self.telemetry, self.corpus, self.promoted, self.candidates)
+        to_mlflow = (self.promoted, self.candidates, self.pages)
+        parts = (self.providers, self.history, self.telemetry, self.corpus, *to_mlflow)
         for part in filter(None, parts):
             try:
                 await part.aclose()

@@ -43,6 +43,7 @@ from serving.second_lock import PromptStore
 from serving.services import Services
 from serving.settings import ServingSettings
 from serving.telemetry import Telemetry, build_telemetry, require_collector
+from serving.version_pages import VersionPages
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ def _connect(rim: _Rim) -> Services:
         arms=arms,
         promoted=promoted,
         candidates=_announcer(rim),
+        pages=_version_pages(rim),
         corpus=rim.corpus,
         providers=providers,
         board=rim.board,
@@ -205,6 +207,16 @@ def _announcer(rim: _Rim) -> CandidateAnnouncer:
         [policy.prompt for policy in rim.policies.values()],
         mlflow=MlflowRest(rim.settings.mlflow_access),
         events=PrefectEvents(rim.settings.prefect_url, rim.settings.prefect_auth),
+        holder=_holder(),
+    )
+
+
+def _version_pages(rim: _Rim) -> VersionPages:
+    return VersionPages(
+        rim.database,
+        rim.policies.values(),
+        mlflow=MlflowRest(rim.settings.mlflow_access),
+        mlflow_url=rim.settings.mlflow_url,
         holder=_holder(),
     )
 

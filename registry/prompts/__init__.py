@@ -12,6 +12,7 @@
 * evaluations: which evaluations a decision hears
 * approvals, waivers: people's words about a content
 * promotion, promotion_records, revocation: what lets a content serve, written and ended
+* standing: whether a content serves, or a rollback may bring it back
 * alias_move: an alias in MLflow together with its record
 * experiment_design, experiments, experiment_lifecycle: versions side by side, each with a record of its own
 * assignment, experiment_outcomes: which unit gets which arm, and what came of it

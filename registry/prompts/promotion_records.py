@@ -131,6 +131,17 @@ def valid_promotions(
         return _newest(connection, select(promotions).where(_valid(name, alias, now_ms)), limit)
 
 
+def all_promotions(database: Database, name: str, alias: str) -> tuple[Promotion, ...]:
+    """Records of one place, also revoked and expired ones, newest first; at most RECORDS_MAX.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    here = (promotions.c.prompt_name == name) & (promotions.c.alias == alias)
+    with database.read() as connection:
+        return _newest(connection, select(promotions).where(here))
+
+
 def valid_promotion(database: Database, name: str, alias: str, content_hash: str, now_ms: int) -> Promotion | None:
     """The newest unrevoked, unexpired record of a content in one place; None: it may not serve there.
 

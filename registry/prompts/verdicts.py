@@ -20,7 +20,9 @@ from registry.prompts.mlflow_rest import Json, MlflowRest
 from registry.prompts.policy import Policy, Requirement
 from registry.prompts.promotion import case_of, record_lint
 from registry.prompts.promotion_records import ServingModel, told_serving_models
-from registry.prompts.versions import PromotedVersion
+from registry.prompts.standing import Standing, aliased_version, standing_of, told
+from registry.prompts.versions import PromotedVersion, PromptSource
+from registry.prompts.waivers import SIGNATURES, signatures_in_force, waiver_in_force
 
 VERDICT_TAG = "assay.verdict"
 """PASS, FAIL, UNDERPOWERED or NONE over the chain; `assay.verdict.PROVIDER` for each model."""
@@ -37,6 +39,7 @@ BLOCK_CHARS_MIN = 200
 SENTENCES_MAX = 8
 """Missing things shown; who tries to promote it is told all."""
 DAY_MS = 86_400_000
+_WHEN = re.compile(r"(\[assay\]\n[^\n]*?), \d{4}-\d\d-\d\d \d\d:\d\d UTC\.")
 _BLOCK = re.compile(r"\s*\[assay\](?:(?!\[assay\]).)*?\[/assay\]", re.DOTALL)
 
 
@@ -80,7 +83,12 @@ def waiting(policy: Policy, models: Sequence[ServingModel], case: Case) -> tuple
 
 
 def verdict_of(
-    policy: Policy, models: Sequence[ServingModel], case: Case, mlflow_url: str, problems: Sequence[str] = ()
+    policy: Policy,
+    models: Sequence[ServingModel],
+    case: Case,
+    mlflow_url: str,
+    problems: Sequence[str] = (),
+    standing: Standing | None = None,
 ) -> Verdict:
     """Put into words how a version stands.
 
@@ -90,13 +98,18 @@ def verdict_of(
         case: The version and what is known about it.
         mlflow_url: Base URL of MLflow for people.
         problems: Why an evaluation could not be done, a sentence each.
+        standing: Of the version's content; None: no record lets it serve.
     """
     decision = decide(policy, models, case)
+    promotable, outlook = _outlook(policy, models, case, decision)
+    if standing is not None:
+        who = _providers(standing.record.models)
+        promotable, outlook = f"{'serves' if standing.serves else 'yes'}, with {who}", (told(standing),)
     found = {model: _newest(case, model) for model in (*models, *_others(models, case))}
     chain = [evidence.verdict if evidence else NONE for model, evidence in found.items() if model in models]
     newest = max(filter(None, found.values()), key=lambda each: each.created_ms, default=None)
     word = _word(chain)
-    tags = {VERDICT_TAG: word, PROMOTABLE_TAG: _promotable(decision)}
+    tags = {VERDICT_TAG: word, PROMOTABLE_TAG: promotable}
     if newest is not None and newest.run_id is not None:
         tags[RUN_TAG] = _page(mlflow_url, newest.run_id)
     for model, evidence in found.items():
@@ -114,7 +127,7 @@ def verdict_of(
             f"{word}, {when:%Y-%m-%d %H:%M} UTC.",
             *(_line(model, evidence, known=model in models) for model, evidence in found.items()),
             *(f"{problem}." for problem in problems),
-            *_outlook(policy, decision),
+            *outlook,
         ),
     )
 
@@ -129,6 +142,8 @@ def unreadable(name: str, version: int, reason: str) -> Verdict:
 async def show(rest: MlflowRest, verdict: Verdict) -> None:
     """Write a verdict on the version's page; what people wrote there stays, an older verdict goes.
 
+    One that says the same as the page does keeps the time that stands there: since then it is so.
+
     Raises:
         MlflowUnavailable: no usable answer; the page may show a part.
         MlflowNotFound: there is no such version.
@@ -138,7 +153,7 @@ async def show(rest: MlflowRest, verdict: Verdict) -> None:
     stored = cast("Json", answer.get("model_version") or {})
     before = str(stored.get("description") or "")
     after = with_block(before, verdict.lines)
-    if after != before:
+    if _WHEN.sub(r"\1.", after) != _WHEN.sub(r"\1.", before):
         await rest.send("PATCH", "model-versions/update", {**about, "description": after})
     tags = {str(tag["key"]): str(tag.get("value", "")) for tag in cast("list[Json]", stored.get("tags") or [])}
     for key, value in verdict.tags.items():
@@ -147,6 +162,14 @@ async def show(rest: MlflowRest, verdict: Verdict) -> None:
     for key in tags:
         if key not in verdict.tags and (key in OURS or key.startswith(tuple(f"{each}." for each in OURS))):
             await rest.send("DELETE", "model-versions/delete-tag", {**about, "key": key})
+
+
+async def shows_verdict(rest: MlflowRest, name: str, version: int) -> bool:
+    """Whether a version's page shows a verdict; raises as `show`."""
+    answer = await rest.get("model-versions/get", {"name": name, "version": str(version)})
+    stored = cast("Json", answer.get("model_version") or {})
+    tagged = any(tag["key"] == VERDICT_TAG for tag in cast("list[Json]", stored.get("tags") or []))
+    return tagged or _BLOCK.search(str(stored.get("description") or "")) is not None
 
 
 async def show_standing(
@@ -166,11 +189,14 @@ async def show_standing(
         MlflowUnavailable: no usable answer.
         MlflowNotFound: there is no such version.
     """
+    aliased = await aliased_version(PromptSource(rest), policy)
 
     def judge() -> Verdict:
         record_lint(database, version)
         case = case_of(database, policy, version, now)
-        return verdict_of(policy, told_serving_models(database), case, mlflow_url, problems)
+        content = None if aliased is None else aliased.content_hash
+        standing = standing_of(database, policy, version.content_hash, content, int(now * 1000))
+        return verdict_of(policy, told_serving_models(database), case, mlflow_url, problems, standing)
 
     verdict = await asyncio.to_thread(judge)
     await show(rest, verdict)
@@ -226,8 +252,8 @@ def _word(verdicts: Sequence[str]) -> str:
     return next((word for word in ("PASS", "FAIL", "UNDERPOWERED") if word in verdicts), NONE)
 
 
-def _promotable(decision: Decision) -> str:
-    return f"yes, with {', '.join(model.provider for model in decision.models)}" if decision.allowed else "no"
+def _providers(models: Sequence[ServingModel]) -> str:
+    return ", ".join(model.provider for model in models)
 
 
 def _line(model: ServingModel, evidence: Evidence | None, *, known: bool) -> str:
@@ -239,14 +265,27 @@ def _line(model: ServingModel, evidence: Evidence | None, *, known: bool) -> str
     return f"{who}: {evidence.verdict} on {data_of(evidence)}{run}."
 
 
-def _outlook(policy: Policy, decision: Decision) -> tuple[str, ...]:
+def _outlook(
+    policy: Policy, models: Sequence[ServingModel], case: Case, decision: Decision
+) -> tuple[str, tuple[str, ...]]:
+    """Whether a version without a record may be promoted: the tag and the sentences."""
+    now_ms = int(case.now * 1000)
     if decision.allowed:
         skipped = (f"Not with {each.model.provider}: {'; '.join(each.missing)}." for each in decision.skipped)
-        return (f"May become {policy.alias!r}.", *skipped)
+        return f"yes, with {_providers(decision.models)}", (f"May become {policy.alias!r}.", *skipped)
+    waiver = waiver_in_force(policy, case.evidence, now_ms)
+    if waiver is not None and models:
+        ends = datetime.fromtimestamp(waiver.ends_ms / 1000, UTC)
+        return (
+            f"yes, with {_providers(models)}",
+            (f"May become {policy.alias!r} on a waiver until {ends:%Y-%m-%d %H:%M} UTC.",),
+        )
     listed = [f"({number}) {each}" for number, each in enumerate(decision.missing[:SENTENCES_MAX], 1)]
     if len(decision.missing) > SENTENCES_MAX:
         listed.append(f"and {len(decision.missing) - SENTENCES_MAX} more")
-    return (f"May not become {policy.alias!r} yet: {'; '.join(listed)}.",)
+    signed = len(signatures_in_force(policy, case.evidence, now_ms))
+    begun = (f"{signed} of {SIGNATURES} signatures for a waiver.",) if signed else ()
+    return "no", (f"May not become {policy.alias!r} yet: {'; '.join(listed)}.", *begun)
 
 
 def _page(mlflow_url: str, run_id: str) -> str:

@@ -156,6 +156,7 @@ async def _give(services: Services, name: str, version: int, word: Word) -> Give
     """Keep the word about the version as it stands in MLflow now."""
     found = await services.promoted.fetch_version(name, version)
     kept = await asyncio.to_thread(_keep, services, found, word)
+    services.pages.ask(name, version)  # told by a loop: nobody waits for MLflow's page
     return GivenWord(
         id=kept.id,
         kind=word.kind,

@@ -63,6 +63,18 @@ async def test_an_approval_is_kept_with_its_giver(spoken: Any) -> None:
     assert (entry["body"]["by"], entry["body"]["version"]) == ("ada", 2)
 
 
+async def test_a_word_has_the_page_rewritten(spoken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is kept, and not when it was refused."""
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(spoken.services.pages, "ask", lambda name, version: asked.append((name, version)))
+    await say(spoken, "ada", version=9, **YES)
+    await say(spoken, "app", **YES)
+    assert asked == []
+    await say(spoken, "ada", **YES)
+    await say(spoken, "ada", "waivers", hours=1, reason="An outage.")
+    assert asked == [("insights", 2), ("insights", 2)]
+
+
 async def test_a_rejection_is_kept(spoken: Any) -> None:
     """Also an author's: who wrote it may take it back."""
     written_by(spoken, "ada")
