@@ -82,6 +82,8 @@ class ServingProcesses:
         self._clock = clock
         self._metrics = Metrics()
         self._runner = asyncio.Runner(loop_factory=_loop)
+        self.experiments = False
+        """Whether anybody ever wanted to start one; before, processes do not look for arms."""
         self.all = [self._process(home / str(number)) for number in range(WORKERS)]
 
     def serving(self, process: int, prompt: str) -> Served | None:
@@ -136,6 +138,8 @@ class ServingProcesses:
         self._overwrite(worker, prompt, content, other.model_dump_json(exclude_defaults=True))
 
     def _look_at_arms(self, process: Process) -> None:
+        if not self.experiments:
+            return
         with suppress(DatabaseUnavailable):  # arms stay as they are, as the loop of a process has it
             self.run(process.arms.refresh())
 

@@ -9,6 +9,7 @@ from registry.prompts.promotion_records import Promotion
 from registry.prompts.schema import content_hash
 from registry.schema import evidence, experiments, promotions
 from registry_actions.contents import policy
+from registry_actions.expected import ELSEWHERE
 from registry_actions.processes import Answers
 from registry_actions.sequences import APPROVERS
 from registry_actions.world import RegistryWorld
@@ -57,14 +58,31 @@ class Proofs:
         Raises:
             Disagreement: Somebody has something else.
         """
-        seen: set[str | None] = {production.promotion}
+        seen = {(production.promotion, production.version.content_hash)}
         for subject, served in answers.items():
             if served.experiment is not None:
                 self._require_same_arm(subject, served)
-            if served.promotion not in seen:
+            what = served.promotion, served.version.content_hash
+            if what not in seen:
                 self.require_record(prompt, served, f"experiment:{served.experiment}")
                 self._require_running(prompt, served)
-            seen.add(served.promotion)
+            seen.add(what)
+
+    def require_no_orphans(self) -> None:
+        """Whatever may serve as an arm belongs to an experiment that runs, however it ended or failed to start.
+
+        Raises:
+            Disagreement: A record outlives its experiment.
+        """
+        self.checks += 1
+        places = select(promotions.c.alias).where(
+            promotions.c.alias.startswith("experiment:"), promotions.c.revoked_ms.is_(None)
+        )
+        running = select(experiments.c.id).where(experiments.c.status == "running")
+        with self._world.database.read() as connection:
+            left = {*connection.scalars(places)} - {f"experiment:{each}" for each in connection.scalars(running)}
+        if left - {ELSEWHERE}:
+            raise Disagreement(f"records outlive {left}")
 
     def require_grounds(self, record: Promotion) -> None:
         """Each record rests on passing evidence of its content, or on the signatures of two people.

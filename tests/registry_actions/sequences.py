@@ -16,6 +16,10 @@ WORKERS = 2
 LENGTHS = (3, 6, 15)
 """How many things happen after the beginning: mostly little, and now and then a long story."""
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
+GOOD = {"data": "questions", "rows": 1, "part": False, "questions": 40, "margin": 0.02, "resumed": False}
+"""An evaluation as most policies want it."""
+FLAWS = {"data": "others", "rows": 2, "part": True, "questions": 10, "margin": 0.1, "resumed": True}
+"""What may be different."""
 WAITS = (MINUTE, HOUR, 6 * HOUR, DAY, 31 * DAY)
 """Seconds that may pass at once."""
 
@@ -100,8 +104,8 @@ class _Author:
     def _move(self, prompt: str) -> list[Step]:
         return [self._alias(prompt, self._version(prompt))]
 
-    def _alias(self, prompt: str, version: int) -> Step:
-        name = self._chance.choices(["set_alias", "promote", "rollback"], [6, 3, 2])[0]
+    def _alias(self, prompt: str, version: int, name: str | None = None) -> Step:
+        name = name or self._chance.choices(["set_alias", "promote", "rollback"], [6, 3, 2])[0]
         who = self._chance.choice([*PEOPLE, None])
         arguments: dict[str, Any] = {"prompt": prompt, "version": version, "who": who}
         if name == "set_alias":
@@ -113,15 +117,19 @@ class _Author:
         return Step(name, arguments, during, before)
 
     def _tried_elsewhere(self, prompt: str) -> list[Step]:
-        """What failed is measured again, after a rollback, until it passes."""
-        version = self._version(prompt)
-        arguments = {"prompt": prompt, "who": "ada"}
-        return [
-            self._evaluation(prompt, version, passed=False, against="production", good=True),
-            *([Step("rollback", arguments)] if self._chance.random() < 0.7 else []),
-            *(self._evaluation(prompt, version, passed=True, against="production", model=each) for each in MODELS),
-            Step("promote", {**arguments, "version": version}),
+        """What failed against production is measured against what a rollback brings back, until it passes."""
+        fresh = [self._push(prompt, insertion=False) for _ in range(2)]
+        *earlier, version = range(max(1, self._versions[prompt] - 2), self._versions[prompt] + 1)
+        steps = [*fresh]
+        for each in earlier:
+            steps += [*self._proof(prompt, each), self._alias(prompt, each, "promote")]
+        steps += [
+            self._evaluation(prompt, version, passed=False, against="production", good=True, model=each)
+            for each in MODELS
         ]
+        if self._chance.random() < 0.8:
+            steps.append(self._alias(prompt, version, "rollback"))
+        return [*steps, *self._proof(prompt, version)[:1], self._alias(prompt, version, "promote")]
 
     def _experiment(self, prompt: str) -> list[Step]:
         """Versions beside production, mostly with what they need: evidence, or signatures that end."""
@@ -129,10 +137,7 @@ class _Author:
         control, *others = chance.sample(range(max(1, newest - 3), newest + 1), chance.choice([2, min(3, newest)]))
         steps: list[Step] = []
         if chance.random() < 0.7:
-            steps += [
-                *self._proof(prompt, control),
-                Step("promote", {"prompt": prompt, "version": control, "who": "ada"}),
-            ]
+            steps += [*self._proof(prompt, control), self._alias(prompt, control, "promote")]
         for version in (control, *others) if chance.random() < 0.9 else ():
             if chance.random() < 0.25:
                 said = {"prompt": prompt, "version": version, "hours": chance.choice([1.0, 6.0])}
@@ -189,27 +194,29 @@ class _Author:
         return [*signed, self._alias(prompt, version)]
 
     def _evaluated(self, prompt: str) -> list[Step]:
+        """Some evaluations of a version, and now and then the click."""
         against = self._chance.choice(["production", "production", "nothing"])
-        return [self._evaluation(prompt, self._version(prompt), passed=self._chance.random() < 0.6, against=against)]
+        version = self._version(prompt)
+        steps = [
+            self._evaluation(prompt, version, passed=self._chance.random() < 0.6, against=against)
+            for _ in range(self._chance.choice([1, 1, 2]))
+        ]
+        return steps if self._chance.random() < 0.6 else [*steps, self._alias(prompt, version)]
 
     def _evaluation(
         self, prompt: str, version: int, *, passed: bool, against: str, good: bool = False, model: str | None = None
     ) -> Step:
         """An evaluation; a `good` one as most policies want it."""
-        chance = self._chance.random
         arguments = {
             "prompt": prompt,
             "version": version,
             "model": model or self._chance.choice(MODELS),
             "passed": passed,
             "against": against,
-            "data": "questions" if good or chance() < 0.8 else "others",
-            "rows": 1 if good or chance() < 0.7 else 2,
-            "part": not good and chance() < 0.1,
-            "questions": 40 if good or chance() < 0.8 else 10,
-            "margin": 0.02 if good or chance() < 0.8 else 0.1,
-            "resumed": not good and chance() < 0.15,
+            **GOOD,
         }
+        if not good:
+            arguments |= self._chance.choice([{}, {}, *({name: value} for name, value in FLAWS.items())])
         return Step("evaluate", arguments)
 
     def _ask(self, prompt: str) -> Step:

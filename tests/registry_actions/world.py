@@ -80,6 +80,7 @@ class RegistryWorld:
         """Do the step; what it came to."""
         outer = self._during, self._before_move
         self._during, self._before_move = step.during, step.before_move
+        self.serving.experiments |= step.name == "start_experiment"
         try:
             doer = next(each for each in (self, self.serving, self.experimenters) if hasattr(each, step.name))
             return getattr(doer, step.name)(**step.arguments) or "done"
