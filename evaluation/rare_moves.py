@@ -27,11 +27,12 @@ def least_error(differences: Floats, whole: float) -> float:
     return math.sqrt(min(FEW, differences.size) * size) / differences.size
 
 
-def most_won(differences: Floats, whole: float, alpha: float) -> float:
-    """Sum that as many clusters may win, at level 1 - alpha, above the one seen when few of them won.
+def most_gained(differences: Floats, whole: float, alpha: float) -> float:
+    """Sum that as many clusters may win, at level 1 - alpha; far above the one seen when few of them won.
 
-    Wins are a compound Poisson sum. Its limit is that of the Poisson number with the same variance and third moment, in
-    units of their quotient. Where no cluster won, the unit is the whole range: at 95 % that is the rule of three.
+    With the sign of the differences turned it is what may be lost. Wins are a compound Poisson sum. Its limit is that
+    of the Poisson number with the same variance and third moment, in units of their quotient. Where no cluster won, the
+    unit is the whole range: at 95 % that is the rule of three.
 
     Args:
         differences: as in `least_error`.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evaluation.gates import decide
-from evaluation.rare_moves import most_won
+from evaluation.rare_moves import most_gained
 from registry.errors import InvalidInput
 
 binom: Any = stats.binom
@@ -96,6 +96,14 @@ def test_a_few_wins_leave_room_for_more() -> None:
         assert (result.p <= 0.05, result.verdict) == (True, verdict)
 
 
+def test_a_drop_in_rare_large_losses_is_not_passed_over() -> None:
+    """One whole point lost among a hundred small gains: as likely three, which is beyond a margin of two points."""
+    after = np.array([0.0] + [0.502] * 99)
+    result = decide(np.array([1.0] + [0.5] * 99), after, margin=0.02)
+    assert result.mde <= 0.02
+    assert (result.difference >= -0.02, result.verdict) == (True, "UNDERPOWERED")
+
+
 def test_rare_large_wins_against_small_losses_keep_alpha() -> None:
     """Whole clusters won beside single questions lost, in balance: FAIL no more often than alpha (2.33 SE)."""
     random = np.random.default_rng(SEED)
@@ -115,7 +123,7 @@ def test_rare_large_wins_against_small_losses_keep_alpha() -> None:
 def test_wins_of_one_size_are_a_poisson_number(wins: int, alpha: float) -> None:
     """What may be won is the exact Poisson limit (Garwood 1936) of their number, times their size."""
     exact = chi2.ppf(1 - alpha, 2 * (wins + 1)) / 2
-    assert most_won(np.array([0.2] * wins + [-0.1] * 5), 0.2, alpha) == pytest.approx(0.2 * exact, rel=0.03)
+    assert most_gained(np.array([0.2] * wins + [-0.1] * 5), 0.2, alpha) == pytest.approx(0.2 * exact, rel=0.03)
 
 
 def test_a_clear_drop_fails() -> None:

@@ -125,6 +125,14 @@ class TestRule:
         assert ruling.verdict == "FAIL"
         assert ruling.reasons[0].startswith("answer_right fell by 0.200 against production")
 
+    def test_a_drop_that_few_wins_would_undo_says_how_many_questions_it_takes(self) -> None:
+        """A hundredth lost by each of forty questions is significant and within the margin, and still not known."""
+        ruling = rule(rows(40), summary(*[0.59] * 40), summary(*[0.6] * 40), floors={}, margin=0.05)
+        assert ruling.verdict == "UNDERPOWERED"
+        assert "too few questions gained" in ruling.reasons[0]
+        assert ruling.gate is not None
+        assert f"it takes about {ruling.gate.n_needed} questions" in ruling.reasons[0]
+
     def test_as_good_as_production_passes(self) -> None:
         """With enough questions, no change is a PASS."""
         same = summary(*[1.0] * 200)

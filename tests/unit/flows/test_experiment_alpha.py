@@ -43,7 +43,7 @@ def test_each_interval_has_its_part_of_alpha_and_the_planned_look(stage: Experim
 def test_harm_is_called_at_its_part_of_alpha(
     stage: ExperimentStage, arms: int, guardrails: int, finding: str | None
 ) -> None:
-    """A guardrail gets alpha over arms and guardrails: the least rise which that part calls is harm, one less is not."""
+    """A guardrail gets alpha over arms and guardrails: the least rise that this calls is harm, one less is not."""
     experiment = stage.start(
         *(ONE, TWO, THREE)[: arms + 1],
         guardrails=tuple({"metric": name} for name in ("abstained", "blocked")[:guardrails]),
