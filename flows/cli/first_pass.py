@@ -214,11 +214,14 @@ class FirstPass:
     def _assay_json(self, *arguments: str, log: str) -> dict[str, Any]:
         """The same with `--json`, and the document that it printed, also where that is a refusal (exit code 1)."""
         printed = self._python("-m", "flows.cli.main", *arguments, "--json", log=log, codes=(0, 1))
+        path = log_path(self._settings.home, log)
         try:
-            return json.loads(printed)
+            document: dict[str, Any] = json.loads(printed)
         except ValueError as error:
-            path = log_path(self._settings.home, log)
             raise PlatformError(f"step {log!r} failed{last_words(path)}; its log is {path}") from error
+        if "error" in document:
+            raise PlatformError(f"step {log!r} failed: {document['error']['message']}; its log is {path}")
+        return document
 
     def _python(self, *arguments: str, log: str, codes: tuple[int, ...] = (0,)) -> str:
         """What the command printed; kept in the log, too."""

@@ -1,15 +1,18 @@
 """The `assay` command: registers every noun and turns errors into exit codes.
 
-Exit codes: 0 done, 1 a gate or check failed or was refused, 2 wrong usage or input, 3 a dependency is down.
+Exit codes: 0 done, 1 a gate or check failed or was refused, 2 wrong usage or input, also what is not there, 3 a
+dependency is down.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from flows.cli import ask, datasets, evaluate, experiments, ingest, keys, lifecycle, prompts, providers, tenants
-from registry.errors import AssayError, InvalidInput, Unavailable
+from registry.errors import AssayError, InvalidInput, NotFound, Unavailable
+
+WRONG_USAGE = 2
 
 app = typer.Typer(
     name="assay",
@@ -47,8 +50,8 @@ app.add_typer(datasets.app, name="datasets")
 
 def exit_code(error: Exception) -> int:
     """The exit code that stands for an expected error."""
-    if isinstance(error, InvalidInput):
-        return 2
+    if isinstance(error, InvalidInput | NotFound):
+        return WRONG_USAGE
     return 3 if isinstance(error, Unavailable) else 1
 
 
@@ -67,23 +70,41 @@ def settings_problem(error: ValueError) -> str | None:
 
 def main() -> None:
     """Run the command line; the only place that catches, prints and exits."""
-    from flows.cli.console import fail
     from infra.local.errors import PlatformError
 
     try:
         app()
     except AssayError as error:
-        fail(error.message)
-        sys.exit(exit_code(error))
+        _end(error.code, error.message, exit_code(error))
     except PlatformError as error:
-        fail(str(error))
-        sys.exit(3)
+        _end(Unavailable.code, str(error), 3)
     except ValueError as error:
         sentence = settings_problem(error)
         if sentence is None:
             raise
-        fail(sentence)
-        sys.exit(2)
+        _end(InvalidInput.code, sentence, WRONG_USAGE)
+    except SystemExit as ended:
+        if ended.code == WRONG_USAGE:  # typer has told people about the error that it was handling
+            told = getattr(ended.__context__, "format_message", lambda: "wrong usage")
+            _print_failure(InvalidInput.code, str(told()))
+        raise
+
+
+def _end(code: str, message: str, exits_with: int) -> NoReturn:
+    """Tell people, and a machine that asked for JSON, why there is no result."""
+    from flows.cli.console import fail
+
+    fail(message)
+    _print_failure(code, message)
+    sys.exit(exits_with)
+
+
+def _print_failure(code: str, message: str) -> None:
+    """Where JSON was asked for, one line, which also is JSON Lines."""
+    from flows.cli.console import print_json_lines
+
+    if "--json" in sys.argv[1:]:
+        print_json_lines([{"error": {"code": code, "message": message}}])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ def push(
     import asyncio
 
     from flows.cli import console, prompt_actions, prompt_output
-    from registry.errors import Refused
     from registry.prompts.lint import lint
     from registry.prompts.schema import load_template
 
@@ -47,7 +46,8 @@ def push(
             console.print_json({"name": template.name, "version": None, "created": False, "findings": rows})
         else:
             prompt_output.print_findings(findings)
-        raise Refused(f"{template.name!r} is not stored: mend the lint errors, then push again")
+        console.fail(f"{template.name!r} is not stored: mend the lint errors, then push again")
+        raise typer.Exit(1)
     pushed = asyncio.run(prompt_actions.push(template, message, candidate=not quietly))
     if as_json:
         console.print_json(prompt_output.pushed_document(pushed))

@@ -15,7 +15,10 @@ INTRODUCTION = """\
 Made by `python -m flows.cli.reference`; a test keeps it true.
 
 Results go to standard output, progress and notes to standard error. With `--json` standard output holds one JSON
-document. Exit codes: 0 done, 1 a gate or check failed or was refused, 2 wrong usage or input, 3 a dependency is down.
+document: where a gate refuses, what is missing; of any other failure `{"error": {"code": ..., "message": ...}}`.
+
+Exit codes: 0 done, 1 a gate or check failed or was refused, 2 wrong usage or input, also a prompt, a version or
+anything else that is not there, 3 a dependency is down.
 """
 
 

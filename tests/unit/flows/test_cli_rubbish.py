@@ -45,22 +45,22 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
         (f"prompts approve insights {HUGE} -m x", 2, "less than or equal to"),
         (f"prompts waive insights {HUGE} -m x --hours 1", 2, "less than or equal to"),
         (f"prompts show insights/{HUGE}", 2, "names no version"),
-        ("prompts show insights/99", 1, "has no version 99"),
+        ("prompts show insights/99", 2, "has no version 99"),
         ("prompts show 💥", 2, "no prompt name"),
         ("prompts revoke 💥 1 -m x", 2, "no prompt name"),
         ("prompts rollback 💥", 2, "no prompt name"),
         ("prompts approve ../x 1 -m x", 2, "no prompt name"),
         ("prompts waive ../x 1 -m x --hours 1", 2, "no prompt name"),
-        ("prompts rollback nosuch", 1, "names prompt 'nosuch'"),
-        ("prompts performance nosuch", 1, "names prompt 'nosuch'"),
+        ("prompts rollback nosuch", 2, "names prompt 'nosuch'"),
+        ("prompts performance nosuch", 2, "names prompt 'nosuch'"),
         ("prompts performance 💥", 2, "no prompt name"),
         (f"prompts revoke insights 1 -m {NO_UNICODE}", 2, "not valid Unicode"),
         (f"prompts approve insights 1 -m {NO_UNICODE}", 2, "not valid Unicode"),
         (f"prompts push {SHIPPED} -m {NO_UNICODE}", 2, "not valid Unicode"),
         (f"prompts revoke insights 1 -m {'x' * 1_001}", 2, "1 to 1000 characters"),
-        (f"prompts lint {SHIPPED.parent}", 2, "cannot read"),
-        ("experiments plan nosuch", 1, "names prompt 'nosuch'"),
-        ("experiments plan nosuch --mean 0.5 --units-per-day 9", 1, "names prompt 'nosuch'"),
+        (f"prompts lint {SHIPPED.parent}", 2, "is a folder"),
+        ("experiments plan nosuch", 2, "names prompt 'nosuch'"),
+        ("experiments plan nosuch --mean 0.5 --units-per-day 9", 2, "names prompt 'nosuch'"),
         ("experiments plan insights --mean 0.5 --units-per-day 9 --effect 1e-300", 2, "larger --effect"),
         ("experiments plan insights --mean 0.5 --units-per-day 9 --effect 1e-5", 2, "1,000,000 at most"),
         ("experiments plan insights --mean 0.5 --units-per-day 9 --share 1e-300", 2, "--share is at least"),
@@ -68,11 +68,11 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
         ("experiments plan insights --mean 0.5 --units-per-day 1e-300 --days 1e-300", 2, "--days is at least"),
         ("experiments plan insights --mean 0.5 --units-per-day 0.01", 2, "let more units take part"),
         (f"experiments start insights {HUGE}", 2, "less than or equal to"),
-        ("experiments start nosuch 1", 1, "names prompt 'nosuch'"),
+        ("experiments start nosuch 1", 2, "names prompt 'nosuch'"),
         (f"experiments status {NO_UNICODE}", 2, "not valid Unicode"),
         (f"experiments stop {NO_UNICODE} --reason x", 2, "not valid Unicode"),
         (f"experiments stop exp_0 --reason {NO_UNICODE}", 2, "not valid Unicode"),
-        ("experiments stop exp_0 --reason x", 1, "exp_0"),
+        ("experiments stop exp_0 --reason x", 2, "exp_0"),
     ],
 )
 def test_rubbish_is_one_sentence(
@@ -83,11 +83,38 @@ def test_rubbish_is_one_sentence(
     code: int,
     words: str,
 ) -> None:
-    """2 for what nobody can mean, 1 for what is not there; nothing on standard output."""
+    """2 for what nobody can mean and for what is not there; nothing on standard output."""
     ended, out, err = typed(monkeypatch, capsys, *arguments.split(" "))
     assert (ended, out) == (code, "")
     assert words in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ("prompts show insights/99", "prompt-not-found", "has no version 99"),
+        ("prompts show insights@nix", "prompt-not-found", "'nix'"),
+        ("prompts show 💥", "invalid-request", "no prompt name"),
+        ("prompts promote insights 0", "invalid-request", "'version': input should be greater"),
+        ("prompts promote insights", "invalid-request", "version"),
+        ("prompts promote insights 1 --odd", "invalid-request", "--odd"),
+    ],
+)
+def test_a_failure_is_one_document(
+    promoted: FakeMlflow,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    code: str,
+    words: str,
+) -> None:
+    """Who asked for JSON reads why there is no result, with a code to act on; people read it as before."""
+    ended, out, err = typed(monkeypatch, capsys, *arguments.split(" "), "--json")
+    error = json.loads(out)["error"]
+    assert (ended, error["code"], set(error)) == (2, code, {"code", "message"})
+    assert words in error["message"].lower()
+    assert err
 
 
 def test_rubbish_ends_no_record(promoted: FakeMlflow, database: Database) -> None:
@@ -157,7 +184,8 @@ def test_mlflow_away_ends_with_3(
 
     promoted.outage = away
     ended, out, err = typed(monkeypatch, capsys, "prompts", *arguments, "--json")
-    assert (ended, out, err.startswith("error: MLflow does not answer")) == (3, "", True)
+    assert (ended, err.startswith("error: MLflow does not answer")) == (3, True)
+    assert json.loads(out)["error"]["code"] == "mlflow-unavailable"
 
 
 @pytest.mark.parametrize(
@@ -183,4 +211,5 @@ def test_the_registry_away_ends_with_3(
     """Nobody knows then what serves, and no half of an answer is given."""
     monkeypatch.setenv("ASSAY_DATABASE_URL", "sqlite:////nowhere/registry.db")
     ended, out, err = typed(monkeypatch, capsys, *arguments, "--json")
-    assert (ended, out, "there is no registry at" in err) == (3, "", True)
+    assert (ended, "there is no registry at" in err) == (3, True)
+    assert "there is no registry at" in json.loads(out)["error"]["message"]

@@ -50,6 +50,9 @@ class Commands:
         verdict = self.verdicts[provider]
         if verdict == "down":
             return subprocess.CompletedProcess((), 3, b"")
+        if verdict == "forbidden":
+            told = json.dumps({"error": {"code": "forbidden", "message": "the key may not do this"}})
+            return subprocess.CompletedProcess((), 1, told.encode())
         reasons = ["citation_supports is 0.085, below its floor of 0.35"] if verdict == "FAIL" else []
         database = open_database(self.database_url)
         record_evidence(
@@ -159,6 +162,14 @@ def test_a_provider_that_was_measured_is_not_measured_again(commands: Commands) 
     commands.verdicts["local"] = "PASS"
     step("evaluation")()
     assert commands.measured == ["local"]
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_what_a_command_says_of_its_failure_is_told(commands: Commands) -> None:
+    """A command that ends without a verdict is no verdict; its own sentence is passed on."""
+    commands.verdicts["local"] = "forbidden"
+    with pytest.raises(PlatformError, match="local: step 'evaluation' failed: the key may not do this"):
+        step("evaluation")()
 
 
 @pytest.mark.usefixtures("mlflow")

@@ -19,10 +19,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(InvalidInput("x"), 2), (Unavailable("x"), 3), (NotFound("x"), 1), (Refused("x"), 1)]
+    ("error", "code"), [(InvalidInput("x"), 2), (Unavailable("x"), 3), (NotFound("x"), 2), (Refused("x"), 1)]
 )
 def test_exit_codes(error: Exception, code: int) -> None:
-    """2: wrong input; 3: a dependency is down; 1: refused or not there."""
+    """2: wrong input, or not there; 3: a dependency is down; 1: refused."""
     assert rim.exit_code(error) == code
 
 
