@@ -66,7 +66,11 @@ async def test_an_approval_is_kept_with_its_giver(spoken: Any) -> None:
 async def test_a_word_has_the_page_rewritten(spoken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is kept, and not when it was refused."""
     asked: list[tuple[str, int]] = []
-    monkeypatch.setattr(spoken.services.pages, "ask", lambda name, version: asked.append((name, version)))
+
+    def ask(name: str, version: int) -> None:
+        asked.append((name, version))
+
+    monkeypatch.setattr(spoken.services.pages, "ask", ask)
     await say(spoken, "ada", version=9, **YES)
     await say(spoken, "app", **YES)
     assert asked == []

@@ -27,6 +27,7 @@ STAYS_INSIDE = {
     "experiment-not-found",  # of the command line
     "mlflow-unavailable",  # the last good prompt serves
     "prompt-tampered",  # the last good prompt serves
+    "promotion-refused",  # of the gate and the command line; serving only shows how a version stands
     "prefect-unavailable",  # a candidate waits; no request asks Prefect
     "webhook-replayed",  # answered as accepted
 }

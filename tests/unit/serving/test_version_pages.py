@@ -143,6 +143,39 @@ async def test_a_revocation_takes_the_way_back_off_the_page(
     assert "rollback" not in page(mlflow, 2)
 
 
+async def test_an_alias_behind_the_gate_is_believed_as_far_as_serving_does(
+    pages: VersionPages, stage: PromotionStage, mlflow: FakeMlflow
+) -> None:
+    """A content with its record serves, since nobody knows when; one without does not, wherever the alias points."""
+    move(stage, mlflow, ONE)
+    move(stage, mlflow, TWO)
+    mlflow.point("insights", "production", 1)
+    await pages.look()
+    assert "Serves as 'production'.\n" in page(mlflow, 1)
+    mlflow.point("insights", "production", 3)
+    bump_signal(stage.database, PROMPTS_SIGNAL)
+    await pages.look()
+    assert "Serves as 'production' since" in page(mlflow, 2)
+    assert "a rollback may bring it back." in page(mlflow, 1)
+    assert page(mlflow, 3) == "Mine."
+
+
+async def test_a_waiver_that_ended_does_not_count_as_serving(
+    pages: VersionPages, stage: PromotionStage, mlflow: FakeMlflow
+) -> None:
+    """What it stood in for serves again since that hour, and its page says what it lacks."""
+    move(stage, mlflow, ONE)
+    stage.signs(THREE, "bob", 2)
+    stage.signs(THREE, "eve", 2)
+    move(stage, mlflow, THREE)
+    await pages.look()
+    stage.clock.now += 3 * 3_600
+    bump_signal(stage.database, PROMPTS_SIGNAL)
+    await pages.look()
+    assert "Serves as 'production' since 2026-11-18 13:06 UTC." in page(mlflow, 1)
+    assert "May not become 'production' yet: (1)" in page(mlflow, 3)
+
+
 async def test_a_waiver_says_its_end(pages: VersionPages, stage: PromotionStage, mlflow: FakeMlflow) -> None:
     """One signature is begun, two let it serve until the stated hour."""
     remember_candidate(stage.database, "insights", 3)
