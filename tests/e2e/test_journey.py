@@ -235,6 +235,7 @@ def test_from_up_to_down(platform: Platform, tmp_path: Path) -> None:
     assert artifacts(platform, f"candidate-insights-{version}")
     set_alias(platform, "production", version).raise_for_status()
     eventually(lambda: platform.ask()["prompt"]["version"] == version, 5, "the next answer names the new version")
+    eventually(lambda: "Serves as 'production' since" in verdict(platform, version)[0], 30, "its page says so, too")
 
     eventually(lambda: is_scheduled(platform, "watch-providers"), 60, "Prefect plans the next looks at the providers")
 
