@@ -22,7 +22,7 @@ def server(gated_mlflow: GatedMlflow) -> Iterator[GatedMlflow]:
     tell_serving_models(gated_mlflow.database, CHAIN)
 
 
-@pytest.mark.parametrize("seed", [27, 51])
+@pytest.mark.parametrize("seed", [11, 58])
 def test_no_unproven_text_serves(server: GatedMlflow, tmp_path: Path, seed: int) -> None:
     """Whoever does what in whatever order: each step comes to what the rules say, and what serves has its record."""
     _, checks = compare_on_server(seed, server, tmp_path)

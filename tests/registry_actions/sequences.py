@@ -91,9 +91,8 @@ class _Author:
         version = self._version(prompt)
         return [*self._proof(prompt, version), self._alias(prompt, version)]
 
-    def _proof(self, prompt: str, version: int) -> list[Step]:
+    def _proof(self, prompt: str, version: int, model: str | None = None) -> list[Step]:
         """All that a version needs."""
-        model = self._chance.choice(MODELS + MODELS[:1])
         steps = [self._evaluation(prompt, version, passed=True, against="production", good=True, model=model)]
         if prompt == SIGNED:
             steps += [
@@ -135,15 +134,16 @@ class _Author:
         """Versions beside production, mostly with what they need: evidence, or signatures that end."""
         chance, newest = self._chance, self._versions[prompt]
         control, *others = chance.sample(range(max(1, newest - 3), newest + 1), chance.choice([2, min(3, newest)]))
-        steps: list[Step] = []
-        if chance.random() < 0.7:
-            steps += [*self._proof(prompt, control), self._alias(prompt, control, "promote")]
+        model, steps = chance.choice([*MODELS, None]), list[Step]()
+        if chance.random() < 0.9:
+            move = Step("promote", {"prompt": prompt, "version": control, "who": "ada"})
+            steps += [*self._proof(prompt, control, model), move]
         for version in (control, *others) if chance.random() < 0.9 else ():
             if chance.random() < 0.25:
                 said = {"prompt": prompt, "version": version, "hours": chance.choice([1.0, 6.0])}
                 steps += [Step("sign", {**said, "who": who}) for who in PEOPLE[:2]]
             elif version != control:
-                steps += self._proof(prompt, version)
+                steps += self._proof(prompt, version, model)
         arguments = {"prompt": prompt, "versions": (*others,), "who": "ada", "ramped": chance.random() < 0.3}
         during = self._race(prompt) if self._races and chance.random() < 0.2 else ()
         steps.append(Step("start_experiment", arguments, during))
@@ -227,7 +227,7 @@ class _Author:
             "data": data,
             "rows": self._chance.choice([None, 1]) if data else None,
             "questions": self._chance.choice([1, 20, 20]),
-            "margin": self._chance.choice([0.05, 0.05, 0.05, 0.01]),
+            "margin": self._chance.choices([0.05, 0.01], [7, 1])[0],
         }
         return Step("ask", arguments)
 
