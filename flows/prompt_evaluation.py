@@ -156,7 +156,8 @@ async def _baseline(
     baseline = await services.prompt(f"{candidate.name}/{last.prompt_version}")
     if baseline.content_hash != last.content_hash:
         reference = f"{candidate.name} {last.prompt_version}"
-        raise PromptTampered(f"the promoted version is in MLflow no longer: run `assay prompts revoke {reference}`")
+        remedy = f"`assay prompts revoke {reference} --reason WHY`"
+        raise PromptTampered(f"the promoted version is in MLflow no longer: run {remedy}")
     return baseline
 
 

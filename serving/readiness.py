@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from registry.corpus.collection import Corpus
 from registry.database import Database
 from registry.errors import AssayError
+from registry.prompts.policy import InvalidPolicy, load_policies
 from registry.prompts.promoted import PROMPTS_SIGNAL
 from registry.prompts.promotion_records import ServingModel, told_serving_models
 from registry.signals import read_signal
@@ -83,6 +85,19 @@ def engine_probe(corpus: Corpus) -> Probe:
 
     async def probe() -> Health:
         await corpus.ping()
+        return Health("ok")
+
+    return probe
+
+
+def policy_probe(directory: Path) -> Probe:
+    """Degraded when a policy file cannot be used any more: those that were read at the start hold, the gate is shut."""
+
+    async def probe() -> Health:
+        try:
+            await asyncio.to_thread(load_policies, directory)
+        except InvalidPolicy:  # its message names paths
+            return Health("degraded", "a policy file cannot be used; see `assay doctor`")
         return Health("ok")
 
     return probe

@@ -37,7 +37,15 @@ from serving.providers.base import Provider
 from serving.providers.board import Board
 from serving.providers.chain import Chain
 from serving.providers.vendors import ProviderPolicy, build_vendors
-from serving.readiness import Readiness, database_probe, engine_probe, models_probe, prompt_probe, provider_probe
+from serving.readiness import (
+    Readiness,
+    database_probe,
+    engine_probe,
+    models_probe,
+    policy_probe,
+    prompt_probe,
+    provider_probe,
+)
 from serving.retrieval import retriever
 from serving.second_lock import PromptStore
 from serving.services import Services
@@ -165,7 +173,7 @@ def _connect(rim: _Rim) -> Services:
         board=rim.board,
         history=history,
         telemetry=telemetry,
-        readiness=_readiness(database, rim.corpus, prompts, providers),
+        readiness=_readiness(settings.policies, database, rim.corpus, prompts, providers),
         metrics=metrics,
         background=Background(lambda task: metrics.background_crashes.labels(task).inc()),
         webhook_secret=settings.webhook_secret,
@@ -242,11 +250,14 @@ async def _close(vendors: Sequence[Provider]) -> None:
         await vendor.aclose()
 
 
-def _readiness(database: Database, corpus: Corpus, prompts: ActivePrompts, providers: Chain) -> Readiness:
+def _readiness(
+    policies: Path, database: Database, corpus: Corpus, prompts: ActivePrompts, providers: Chain
+) -> Readiness:
     return Readiness(
         {
             "database": database_probe(database),
             "engine": engine_probe(corpus),
+            "policies": policy_probe(policies),
             "prompts": prompt_probe(prompts, providers.links),
             "providers": provider_probe(providers.links),
             "models": models_probe(database, providers.links),

@@ -15,7 +15,7 @@ from infra.local.doctor import Check
 from registry.alarms import OPEN_MAX, Alarm, open_alarms
 from registry.database import open_database
 from registry.errors import AssayError
-from registry.prompts.policy import load_policy
+from registry.prompts.policy import InvalidPolicy, load_policy
 from serving.prompt_alarms import UNPROVEN
 from serving.settings import ServingSettings
 
@@ -120,7 +120,8 @@ def evidence_checks(settings: ServingSettings) -> list[Check]:
             policy = load_policy(settings.policies, file.stem)
             found = asyncio.run(standing(policy))
         except AssayError as error:
-            checks.append(Check(name=name, state="warning", message=error.message))
+            state = "failed" if isinstance(error, InvalidPolicy) else "warning"
+            checks.append(Check(name=name, state=state, message=error.message))
             continue
         checks += [Check(name=name, state=state, message=message) for state, message in _evidence(found)]
     return checks

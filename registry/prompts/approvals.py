@@ -163,7 +163,7 @@ def judge_approvals(
         now: seconds since the epoch.
     """
     words = newest_words(APPROVAL, evidence)
-    remedy = f"`assay prompts approve {version.name} {version.version}`"
+    remedy = f"`assay prompts approve {version.name} {version.version} --reason WHY`"
     rejected = tuple(
         f"{said_by(each)!r} rejected it ({str(each.details.get('reason', ''))[:REASON_CHARS_SHOWN]!r}); "
         f"mend it and push it again, or have {said_by(each)!r} run {remedy}"

@@ -99,7 +99,7 @@ def contradicted(requirement: Requirement, case: Case, model: ServingModel, what
             yield (
                 f"an earlier {what} on dataset {dataset!r} says FAIL, and measuring again does not undo it; "
                 f"improve the prompt and push it again, or have {people} read it and then run "
-                f"`assay prompts approve {about.name} {about.version}`"
+                f"`assay prompts approve {about.name} {about.version} --reason WHY`"
             )
 
 

@@ -85,7 +85,7 @@ class UnreadableExperiment:
         told = f"experiment {self.id!r} of prompt {self.prompt_name!r} cannot be read ({self.trouble})"
         if self.is_over:
             return f"{told}; it has ended"
-        return f"{told} and serves no arm; end it: assay experiments stop {self.id} --reason ..."
+        return f"{told} and serves no arm; end it: `assay experiments stop {self.id} --reason WHY`"
 
 
 class _Row(Record):

@@ -77,7 +77,7 @@ class GatedStore(SqlAlchemyStore):
                 self._refuse(
                     "delete alias",
                     f"alias {alias!r} of prompt {name!r} serves and cannot be deleted; point it at another version, or "
-                    "end its promotions with `assay prompts revoke`",
+                    f"end its promotions with `assay prompts revoke {name} VERSION --reason WHY`",
                     prompt=name,
                     alias=alias,
                 )
@@ -97,7 +97,7 @@ class GatedStore(SqlAlchemyStore):
                     self._refuse(
                         "delete version",
                         f"version {version} of prompt {name!r} may serve and cannot be deleted; run "
-                        f"`assay prompts revoke {name} {version}` first",
+                        f"`assay prompts revoke {name} {version} --reason WHY` first",
                         prompt=name,
                         version=str(version),
                     )
@@ -109,7 +109,8 @@ class GatedStore(SqlAlchemyStore):
             if self._gate.aliases(name) and self._gate.may_serve(name):
                 self._refuse(
                     "delete prompt",
-                    f"prompt {name!r} serves and cannot be deleted; end its promotions with `assay prompts revoke`",
+                    f"prompt {name!r} serves and cannot be deleted; end its promotions with "
+                    f"`assay prompts revoke {name} VERSION --reason WHY`",
                     prompt=name,
                 )
         super().delete_registered_model(name)

@@ -174,7 +174,7 @@ def test_an_experiment_that_cannot_be_read_is_shown_and_stopped(versions: FakeMl
         (seen,) = run_json("experiments", "status", *name)
         assert (seen["id"], seen["status"], seen["ended"]) == (started["id"], "unreadable", False)
         assert "design.arms" in seen["trouble"]
-    assert f"assay experiments stop {started['id']}" in run("experiments", "status").replace("\n", " ")
+    assert f"`assay experiments stop {started['id']} --reason WHY`" in run("experiments", "status").replace("\n", " ")
     with pytest.raises(ExperimentRunning):
         run("experiments", "start", "insights", 3)
     stopped = run_json("experiments", "stop", started["id"], "--reason", "edited by hand")

@@ -175,7 +175,7 @@ async def test_a_promoted_version_that_was_replaced_is_not_compared_with(service
     """Whatever has its number now is another version; the sentence says how to go on."""
     services.prompts |= {"insights@candidate": SECOND, "insights/1": prompt_version(1, "Anything.")}
     prove(services.database, FIRST)
-    with pytest.raises(PromptTampered, match="assay prompts revoke insights 1"):
+    with pytest.raises(PromptTampered, match="assay prompts revoke insights 1 --reason WHY`"):
         await evaluate(services, FakeRuns())
 
 

@@ -184,6 +184,17 @@ def test_doctor_names_every_open_alarm(database: Database, database_url: str, mo
     assert (checks[1].state, checks[1].message.endswith("share 0.5")) == ("warning", True)
 
 
+def test_a_policy_that_cannot_be_read_has_failed(
+    mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing can be promoted while it stands so; doctor names the file."""
+    (tmp_path / "insights.yaml").write_text("requires: [\n")
+    monkeypatch.setenv("ASSAY_POLICIES", str(tmp_path))
+    (told,) = doctor()
+    assert told.startswith("failed: ")
+    assert "insights.yaml" in told
+
+
 def test_doctor_goes_on_without_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody knows the alarms then, and that is a line of its own."""
     monkeypatch.setenv("ASSAY_DATABASE_URL", "sqlite:////nowhere/registry.db")

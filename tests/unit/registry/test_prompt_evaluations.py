@@ -85,8 +85,9 @@ def test_measuring_again_does_not_undo_a_fail(stage: PromotionStage, against: st
     """Also for a first version: the same rows and opponent asked until they pass show luck."""
     measured(stage, "FAIL", evaluation="one", against_content=against)
     measured(stage, evaluation="two", against_content=against)
-    assert "have somebody who did not write it read it and then run `assay prompts approve insights 1`" in missing(
-        stage
+    assert (
+        "have somebody who did not write it read it and then run `assay prompts approve insights 1 --reason WHY`"
+        in missing(stage)
     )
 
 

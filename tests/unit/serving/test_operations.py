@@ -16,7 +16,7 @@ from serving.json_logs import QUIET, JsonFormatter
 from serving.metrics import Metrics
 from serving.middleware import RequestFrame
 from serving.problems import PROBLEMS
-from serving.readiness import models_probe
+from serving.readiness import models_probe, policy_probe
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -33,7 +33,9 @@ async def test_readiness_names_every_dependency(api: Any) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ready",
-        "dependencies": {name: {"state": "ok"} for name in ("database", "engine", "models", "prompts", "providers")},
+        "dependencies": {
+            name: {"state": "ok"} for name in ("database", "engine", "models", "policies", "prompts", "providers")
+        },
     }
 
 
@@ -87,6 +89,14 @@ async def test_processes_that_serve_with_different_models_say_so(api: Any) -> No
     answer = await api.client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert "it told elsewhere large" in answer.json()["dependencies"]["models"]["detail"]
+
+
+async def test_a_policy_file_that_broke_is_degraded(api: Any, tmp_path: Path) -> None:
+    """Questions are answered by what was read at the start; no path leaves."""
+    (tmp_path / "insights.yaml").write_text("requires: [\n")
+    found = await policy_probe(tmp_path)()
+    assert (found.state, found.detail) == ("degraded", "a policy file cannot be used; see `assay doctor`")
+    assert (await policy_probe(api.services.settings.policies)()).state == "ok"
 
 
 async def test_the_engine_down_is_not_ready(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
