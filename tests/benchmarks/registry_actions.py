@@ -1,11 +1,12 @@
 """Random sequences of what people, machines and intruders do to prompts, against a model written from the rules alone.
 
 Each sequence pushes, evaluates, approves, signs, promotes, rolls back, revokes and deletes, with other actions in the
-middle of a promotion; edits MLflow's database and the disks of two workers; forges and repeats webhooks; sends MLflow
-or the registry away; restarts workers; lets minutes or a month pass. After every step the outcome, the alias, the
-records and what a worker serves have to be what the model says, and the promotions table is asked directly whether what
-serves has its record. 10,000 sequences run the product on MLflow's fake, 200 on a running MLflow server with the gate,
-each ending with a crowd that acts at once. The seeds are 0, 1, 2 and so on.
+middle of a promotion; starts, stops and watches experiments; changes policies; edits the databases of MLflow and the
+registry and the disks of two workers; forges and repeats webhooks; sends MLflow or the registry away; restarts workers;
+lets minutes or a month pass. After every step the outcome, the alias, the records, what a worker serves and whose arms
+it answers with have to be what the model says, and the promotions table is asked directly whether what serves has its
+record. 10,000 sequences run the product on MLflow's fake, 200 on a running MLflow server with the gate, each ending with
+a crowd that acts at once. The seeds are 0, 1, 2 and so on.
 """
 
 import logging
