@@ -5,8 +5,8 @@ middle of a promotion; starts, stops and watches experiments; changes policies; 
 registry and the disks of two workers; forges and repeats webhooks; sends MLflow or the registry away; restarts workers;
 lets minutes or a month pass. After every step the outcome, the alias, the records, what a worker serves and whose arms
 it answers with have to be what the model says, and the promotions table is asked directly whether what serves has its
-record. 10,000 sequences run the product on MLflow's fake, 200 on a running MLflow server with the gate, each ending with
-a crowd that acts at once. The seeds are 0, 1, 2 and so on.
+record. 10,000 sequences run the product on MLflow's fake, 200 on a running MLflow server with the gate, each ending
+with a crowd that acts at once. The seeds are 0, 1, 2 and so on.
 """
 
 import logging
