@@ -77,8 +77,8 @@ def _undecided(gate: GateResult) -> str:
             f"gained to know what they may make up for; it takes about {gate.n_needed} questions"
         )
     return (
-        f"{DECIDING} moved by {gate.difference:+.3f} against production, and {gate.n} pairs are too few to tell whether it "
-        f"fell by more than {gate.margin:g} (p = {gate.p:.4f}); it takes about {gate.n_needed} questions"
+        f"{DECIDING} moved by {gate.difference:+.3f} against production, and {gate.n} pairs are too few to tell if "
+        f"it fell by more than {gate.margin:g} (p = {gate.p:.4f}); it takes about {gate.n_needed} questions"
     )
 
 
