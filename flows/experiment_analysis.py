@@ -21,6 +21,8 @@ from registry.prompts.experiment_outcomes import MEASURES, ArmOutcomes, assigned
 from registry.prompts.experiments import Experiment
 
 RATIO_ALPHA = 0.01
+UNITS: Mapping[Metric, str] = {"cost": " USD", "latency": " s"}
+"""Written behind a value; all others are shares and ratings."""
 DAY_MS = 86_400_000
 Values = NDArray[np.float64]
 
@@ -257,9 +259,10 @@ def _ending(
 
 def _sentence(found: Comparison) -> str:
     control, arm = found.means
+    unit = UNITS.get(found.metric, "")
     return (
-        f"{found.metric} of {found.arm} is {arm:.4g} against {control:.4g} of the control "
-        f"(difference {found.low:.3g} to {found.high:.3g}, {found.units[1]} and {found.units[0]} units)"
+        f"{found.metric} is {control:.4g}{unit} in control and {arm:.4g}{unit} in {found.arm} "
+        f"(difference {found.low:.3g} to {found.high:.3g}{unit}, {found.units[0]} and {found.units[1]} units)"
     )
 
 

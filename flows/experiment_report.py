@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from evaluation.experiment_plots import picture
-from flows.experiment_analysis import Assessment, Comparison, trajectory
+from flows.experiment_analysis import UNITS, Assessment, Comparison, trajectory
 from registry.database import Database
 from registry.errors import JsonValue
 from registry.prompts.experiment_design import Metric
@@ -16,7 +16,7 @@ from registry.runs import RunReport
 LOOKS_DRAWN = 60
 WATCHER = "watch-experiments"
 """The flow that ends experiments; its name stands in their decision records."""
-UNITS: Mapping[Metric, str] = {
+AXES: Mapping[Metric, str] = {
     "accepted": "share accepted",
     "rating": "rating, 1 to 5",
     "grounded": "share of claims grounded",
@@ -117,12 +117,14 @@ def markdown(look: Assessment) -> str:
     lines += [
         terms,
         "",
-        "| metric | arm | control | arm's | difference | interval | units | finding |",
+        "| metric | arm | in control | in arm | difference | interval | units | finding |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for each in look.comparisons:
-        interval = f"{_short(each.low)} to {_short(each.high)}"
-        role = f"**{each.metric}**" if each.decides else each.metric
+        known = math.isfinite(each.low) or math.isfinite(each.high)
+        interval = f"{_short(each.low)} to {_short(each.high)}" if known else "not known yet"
+        name = f"{each.metric},{UNITS[each.metric]}" if each.metric in UNITS else each.metric
+        role = f"**{name}**" if each.decides else name
         cells = (
             role,
             each.arm,
@@ -168,7 +170,7 @@ def run_report(database: Database, look: Assessment) -> RunReport:
         metrics={**metrics, "sample_ratio_p": look.ratio.p},
         tags={"assay.experiment": experiment.id, "assay.outcome": str(decided.get("outcome", "running"))},
         tables={"metrics.json": metric_rows(look)},
-        files={"difference.png": picture(title, UNITS[design.metric], paths)},
+        files={"difference.png": picture(title, AXES[design.metric], paths)},
         description=markdown(look),
     )
 

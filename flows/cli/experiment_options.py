@@ -101,10 +101,8 @@ def design(
         raise InvalidInput(f"{len(versions)} arms; compare production with 1 to {ARMS_MAX - 1} versions")
     names = [CONTROL, *(f"v{version.version}" for version in versions[1:])]
     told = zip(names, versions, shares, strict=True)
-    return _made(
-        "the design",
-        "what docs/experiments.md says",
-        lambda: Design(
+    try:
+        return Design(
             arms=tuple(
                 Arm(name=name, version=version.version, content_hash=version.content_hash, weight=weight)
                 for name, version, weight in told
@@ -116,8 +114,9 @@ def design(
             alpha=alpha,
             planned=planned,
             days_max=days,
-        ),
-    )
+        )
+    except ValueError as error:
+        raise InvalidInput(f"{_reason(error)} (see docs/experiments.md)") from error
 
 
 def _number(text: str) -> float:
@@ -137,10 +136,13 @@ def _made(text: str, wanted: str, make: Callable[[], T]) -> T:
     try:
         return make()
     except ValueError as error:  # of a number and of the records
-        from pydantic import ValidationError
+        raise InvalidInput(f"{text!r} is not {wanted}: {_reason(error)}") from error
 
-        reason = _first_fault(error.errors(include_url=False)[0]) if isinstance(error, ValidationError) else str(error)
-        raise InvalidInput(f"{text!r} is not {wanted}: {reason}") from error
+
+def _reason(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    return _first_fault(error.errors(include_url=False)[0]) if isinstance(error, ValidationError) else str(error)
 
 
 def _first_fault(fault: Mapping[str, Any]) -> str:

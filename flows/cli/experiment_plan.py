@@ -45,12 +45,19 @@ def plan_for(name: str, wish: Wish) -> dict[str, JsonValue]:
         InvalidInput: a number out of its range, nothing is known of the metric, or no experiment is that long.
     """
     policies_about(name)
+    is_share = not MEASURES[wish.metric].relative
+    _require_difference(wish.effect, is_share=is_share)
     now_ms = int(time.time() * 1000)
     with open_registry() as database:
         known = experience(database, name, wish.metric, now_ms - DAYS_LOOKED_BACK * DAY_MS, now_ms)
     mean, spread, per_day = _expected(name, wish, known)
     _require_sensible({"--days": wish.days, "--share": wish.share, "--units-per-day": per_day})
     effect = wish.effect * abs(mean) if MEASURES[wish.metric].relative else wish.effect
+    if is_share and mean + effect > 1:
+        raise InvalidInput(
+            f"{wish.metric} is {mean:.4g} now, and {effect:g} more is over 1; look for a smaller --effect (0.05 means "
+            "five points)"
+        )
     part = wish.share / wish.arms
     if 0 < effect < spread * EFFECT_MIN:
         raise InvalidInput(f"a difference of {effect:.3g} is too small to be found; look for a larger --effect")
@@ -83,10 +90,11 @@ def plan_for(name: str, wish: Wish) -> dict[str, JsonValue]:
 
 def plan_sentence(made: dict[str, Any]) -> str:
     """A plan, for people."""
+    days = math.ceil(made["days"])
     return (
         f"{made['prompt']}: {made['metric']} is {made['mean']:.4g} (spread {made['spread']:.3g}) with "
         f"{made['units_per_day']:.0f} units a day. A difference of {made['effect']:.3g} is found in four of five "
-        f"experiments after {made['units_planned']:,} units an arm, {math.ceil(made['days'])} days; "
+        f"experiments after {made['units_planned']:,} units an arm, {days} {'day' if days == 1 else 'days'}; "
         f"{made['days_given']:g} days find {made['mde']:.3g}. Start with --planned {made['units_planned']}"
     )
 
@@ -107,6 +115,13 @@ def _expected(name: str, wish: Wish, known: Experience | None) -> tuple[float, f
         return wish.mean, math.sqrt(wish.mean * (1 - wish.mean)), per_day
     mean, spread = (known.mean, known.spread) if known else (0.0, 0.0)
     return mean if wish.mean is None else wish.mean, spread, per_day
+
+
+def _require_difference(effect: float, *, is_share: bool) -> None:
+    if not 0 < effect < math.inf:
+        raise InvalidInput(f"--effect is a number above 0, such as 0.05, not {effect:g}")
+    if is_share and effect >= 1:
+        raise InvalidInput(f"--effect {effect:g} is no difference of shares: 0.05 means five points")
 
 
 def _require_sensible(numbers: Mapping[str, float]) -> None:

@@ -116,7 +116,7 @@ def _data_in_system(template: PromptTemplate) -> Iterator[LintFinding]:
     for turn in template.turns:
         if turn.role == "system" and _data_names(template, turn.content):
             names = ", ".join(_data_names(template, turn.content))
-            yield _error("data-in-system", f"{names} stand in a system message; move data to a user message")
+            yield _error("data-in-system", f"data in a system message: {names}; move it to a user message")
 
 
 def _static_after_dynamic(template: PromptTemplate) -> Iterator[LintFinding]:

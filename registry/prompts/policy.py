@@ -10,6 +10,8 @@ from registry.errors import InvalidInput, NotFound
 from registry.insights import Name, Record
 
 FILE_BYTES_MAX = 64 * 1024
+SERVING_ALIAS = "production"
+"""The alias that serves, unless a policy names another one."""
 POLICIES_MAX = 200
 
 
@@ -62,7 +64,7 @@ class Policy(Record):
     description: str = ""
     prompt: Name
     """The prompt that answers this use case."""
-    alias: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "production"
+    alias: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = SERVING_ALIAS
     """The alias that serves."""
     tenants: tuple[Name, ...] | None = None
     """Who may use it; None: every tenant."""

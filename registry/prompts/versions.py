@@ -9,6 +9,7 @@ from typing import cast
 
 from registry.errors import InvalidInput, NotFound
 from registry.prompts.mlflow_rest import Json, MlflowNotFound, MlflowRejected, MlflowRest
+from registry.prompts.policy import SERVING_ALIAS
 from registry.prompts.schema import PromptTemplate, content_hash
 from registry.prompts.stored import SPEC_TAG, from_tags
 
@@ -132,7 +133,8 @@ class PromptSource:
             # MLflow answers a missing alias of an existing prompt with 400, like any unfit parameter.
             if isinstance(error, MlflowRejected) and "not found" not in error.message:
                 raise
-            raise PromptNotFound(f"no prompt {name!r} under alias {alias!r}; promote a version first") from error
+            remedy = "promote a version first" if alias == SERVING_ALIAS else "set it, or name a version"
+            raise PromptNotFound(f"no prompt {name!r} under alias {alias!r}; {remedy}") from error
 
     async def _assemble(self, name: str, alias: str, answer: Json) -> PromotedVersion:
         stored = cast("Json", answer.get("model_version") or {})
@@ -161,7 +163,7 @@ class PromptSource:
         return cast("list[Json]", answer.get("model_versions") or [])
 
 
-def require_valid(name: str, alias: str = "production") -> None:
+def require_valid(name: str, alias: str = SERVING_ALIAS) -> None:
     """Refuse a name or alias that could not be a file name or a part of a filter.
 
     Raises:

@@ -94,7 +94,7 @@ def test_rubbish_is_one_sentence(
     ("arguments", "code", "words"),
     [
         ("prompts show insights/99", "prompt-not-found", "has no version 99"),
-        ("prompts show insights@nix", "prompt-not-found", "'nix'"),
+        ("prompts show insights@nix", "prompt-not-found", "alias 'nix'; set it, or name a version"),
         ("prompts show 💥", "invalid-request", "no prompt name"),
         ("prompts promote insights 0", "invalid-request", "'version': input should be greater"),
         ("prompts promote insights", "invalid-request", "version"),
@@ -140,8 +140,8 @@ def test_a_refused_push_is_one_document(
         (("--weights", "1,x"), "'1,x' is not numbers parted by commas: 'x' is no number"),
         (("--ramp", "soon"), "'soon' is not HOURS:SHARE: 'soon' is no number"),
         (("--guardrail", "cost:x"), "'cost:x' is not METRIC:TOLERANCE: 'x' is no number"),
-        (("--ramp", "0:1", "--ramp", "5:0.1"), "docs/experiments.md says: a ramp starts at hour 0"),
-        (("--alpha", "0.9"), "alpha: should be less than or equal to 0.2"),
+        (("--ramp", "0:1", "--ramp", "5:0.1"), "error: a ramp starts at hour 0"),
+        (("--alpha", "0.9"), "error: alpha: should be less than or equal to 0.2"),
     ],
 )
 def test_options_are_refused_in_our_words(

@@ -82,7 +82,7 @@ def test_harm_to_a_guardrail_ends_it(stage: ExperimentStage) -> None:
     decided = find_experiment(stage.database, experiment.id).decision
     assert decided is not None
     assert (decided["outcome"], decided["arm"]) == ("harmed", "v2")
-    assert "cost of v2" in str(decided["reason"])
+    assert " USD in control and " in str(decided["reason"])
     assert [each.finding for each in seen.comparisons] == [None, "harmed", None]
 
 
@@ -207,6 +207,9 @@ def test_a_look_can_be_read(stage: ExperimentStage) -> None:
         "finding": None,
     }
     page = markdown(seen)
+    assert "| metric | arm | in control | in arm |" in page
+    assert "| cost, USD |" in page
+    assert "| not known yet |" in page
     assert "control = version 1, v2 = version 2" in page
     assert "at most 5%" in page
 

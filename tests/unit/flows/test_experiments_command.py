@@ -235,6 +235,32 @@ def test_a_plan_without_a_past_wants_numbers(versions: FakeMlflow) -> None:
         run("experiments", "plan", "insights", "--units-per-day", 500, "--mean", 3)
 
 
+@pytest.mark.parametrize(
+    ("effect", "mean", "words"),
+    [
+        (5, 0.6, "0.05 means five points"),
+        (1, 0.6, "0.05 means five points"),
+        (0.5, 0.6, "0.5 more is over 1"),
+        (0, None, "--effect is a number above 0"),
+        ("nan", None, "--effect is a number above 0"),
+        (-0.1, None, "--effect is a number above 0"),
+    ],
+)
+def test_an_effect_that_no_share_can_have_is_refused(
+    versions: FakeMlflow, effect: object, mean: float | None, words: str
+) -> None:
+    """Points are parts of 1; and what is wrong with the effect is said before anything is looked up."""
+    told = () if mean is None else ("--mean", mean, "--units-per-day", 400)
+    with pytest.raises(InvalidInput, match=words):
+        run("experiments", "plan", "insights", "--effect", effect, *told)
+
+
+def test_a_plan_counts_days_as_people_do(versions: FakeMlflow) -> None:
+    """One day is no days."""
+    told = ("--mean", 0.5, "--units-per-day", 1_000_000)
+    assert ", 1 day;" in run("experiments", "plan", "insights", *told)
+
+
 def test_options_become_parts_of_a_design() -> None:
     """Guardrails with tolerances, a ramp by hours; unless told, everything else is watched."""
     assert options.guardrails(["cost:0.1", "grounded"], "accepted") == (
