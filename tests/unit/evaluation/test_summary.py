@@ -60,7 +60,7 @@ def test_retrieval_counts_over_questions_with_evidence() -> None:
 
 def test_nothing_answered_is_an_error() -> None:
     """Without a single answer there is no mean to report."""
-    with pytest.raises(InvalidInput, match="none of . questions got an answer.*first one: "):
+    with pytest.raises(InvalidInput, match=r"none of . questions got an answer.*first one: "):
         summary(None, None)
 
 
