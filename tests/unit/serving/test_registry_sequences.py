@@ -4,7 +4,7 @@ from pathlib import Path
 
 from registry_actions.comparison import compare_on_fake, registry_in
 
-SEQUENCES = 24
+SEQUENCES = 20
 
 
 def test_random_sequences_come_to_what_the_model_says(database_url: str, tmp_path: Path) -> None:
