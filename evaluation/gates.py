@@ -187,8 +187,10 @@ def _cluster_bootstrap(
     critical = float(np.quantile(flipped, 1 - alpha, method="higher"))
     reach = float(np.quantile(np.abs(flipped), 1 - alpha, method="higher"))
     differences = sums / sizes.mean()
-    least = least_error(differences, whole)
     won, lost = float(differences.clip(0).sum()), float(-differences.clip(max=0).sum())
+    # No win at all and losses above their mean have to come together, each by chance: so twice alpha is enough there.
+    unseen = alpha if won > ROUNDING * whole else min(2 * alpha, 0.5)
+    least = least_error(differences, whole)
     few = error < least
     if few:
         error, critical, reach = least, _z(1 - alpha), _z(1 - alpha / 2)
@@ -201,7 +203,7 @@ def _cluster_bootstrap(
         few=few,
         n=difference.size,
         p=p,
-        undone=most_gained(differences, whole, alpha) / lost if lost else 0.0,
+        undone=most_gained(differences, whole, unseen) / lost if lost else 0.0,
         missed=(most_gained(-differences, whole, 1 - POWER) - won) / differences.size,
         alpha=alpha,
         margin=margin,

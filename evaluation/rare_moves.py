@@ -32,7 +32,7 @@ def most_gained(differences: Floats, whole: float, alpha: float) -> float:
 
     With the sign of the differences turned it is what may be lost. Wins are a compound Poisson sum. Its limit is that
     of the Poisson number with the same variance and third moment, in units of their quotient. Where no cluster won, the
-    unit is the whole range: at 95 % that is the rule of three.
+    unit is the whole range: at 95 % that would be the rule of three.
 
     Args:
         differences: as in `least_error`.

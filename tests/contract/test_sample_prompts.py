@@ -118,10 +118,15 @@ async def verdict_on(name: str, rows: list[GroundTruthRow], found: Found) -> str
     return rule(rows, candidate, production, floors=asked.floors, margin=asked.margin).verdict
 
 
-@pytest.mark.parametrize("name", ["no-citations", "invites-guessing", "no-date-rule", "too-long", "leaks-instructions"])
-async def test_a_bad_prompt_is_refused(name: str, rows: list[GroundTruthRow], found: Found) -> None:
+@pytest.mark.parametrize("name", ["no-citations", "invites-guessing", "no-date-rule", "leaks-instructions"])
+async def test_a_bad_prompt_fails(name: str, rows: list[GroundTruthRow], found: Found) -> None:
     """A model that follows the prompt answers so that the evaluation says FAIL."""
     assert await verdict_on(name, rows, found) == "FAIL"
+
+
+async def test_a_slightly_bad_prompt_is_refused(rows: list[GroundTruthRow], found: Found) -> None:
+    """One question lost in six of 32 clusters is too little to say FAIL, and no PASS."""
+    assert await verdict_on("too-long", rows, found) == "UNDERPOWERED"
 
 
 async def test_the_better_prompt_passes(rows: list[GroundTruthRow], found: Found) -> None:
