@@ -3,7 +3,7 @@
 * FAIL          the candidate is worse: a one-sided test says so at `alpha`, and the clusters that won are not so few
                 that those not seen could make up for it. Without a real drop this happens in about `alpha` of all
                 decisions: simulated for 0/1 scores, for symmetric differences, and for rare large wins against many
-                small losses. Where differences are skewed without bound (lognormal, sigma 1) in up to twice alpha, and
+                small losses. Where differences are skewed without bound (lognormal, sigma 1) in about twice alpha, and
                 a win that no sample shows at all is beyond every test (Bahadur & Savage 1956).
 * PASS          no significant drop, none seen beyond `margin`, and a true drop as large as `margin` would have been
                 found in four of five cases, also if it lies in rare large losses.
